@@ -1,0 +1,1 @@
+"""Runtime of the lakehouse: settings, local services, Spark, Kafka, Flink and Trino clients, telemetry."""
