@@ -1,0 +1,1 @@
+"""The urban data lakehouse of Huế."""

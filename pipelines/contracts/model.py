@@ -1,0 +1,296 @@
+"""The contract model: frozen, closed, without I/O. Keys are named as in ODCS 3.1 wherever it has the concept."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+
+from pipelines.contracts.logical_types import LogicalType, parse
+from pipelines.contracts.names import identifier
+
+_DURATION = re.compile(r"(\d+)\s*(s|min|h|d|months?|years?)\Z")
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "month": 30 * 86_400, "year": 365 * 86_400}
+
+
+def parse_duration(value: object) -> timedelta:
+    """Parse ``10 min``, ``24 h``, ``30 d``, ``10 years`` (a month counts 30, a year 365 days).
+
+    Raises:
+        ValueError: another form.
+    """
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.match(str(value))
+    if not match:
+        raise ValueError(f"{value!r} is not a duration; write a whole number and s, min, h, d, months or years")
+    unit = match[2] if match[2] in {"s", "min", "h", "d"} else match[2].rstrip("s")
+    return timedelta(seconds=int(match[1]) * _SECONDS[unit])
+
+
+def _seconds(value: timedelta) -> str:
+    return f"{int(value.total_seconds())} s"
+
+
+def _decimal(value: object) -> Decimal:
+    """Read a limit exactly: through text, because 0.1 as a float is not 0.1."""
+    return value if isinstance(value, Decimal) else Decimal(str(value))
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(_seconds)]
+Exact = Annotated[Decimal, BeforeValidator(_decimal)]
+Name = Annotated[str, BeforeValidator(lambda v: identifier(str(v)))]
+Classification = Literal["open", "internal", "personal", "sensitive"]
+CLASSIFICATIONS: tuple[Classification, ...] = ("open", "internal", "personal", "sensitive")
+DataClass = Literal["common", "important", "core"]
+
+
+class Model(BaseModel):
+    """Base of everything in a schema file: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Text(Model):
+    """A text in the two languages of the catalogue, Vietnamese first."""
+
+    vi: str = Field(min_length=1)
+    en: str = Field(min_length=1)
+
+
+class Tokenise(Model):
+    """A personal value that is replaced by a keyed token before it is stored."""
+
+    source: Name
+    kind: Literal["plate", "phone", "name", "citizen_id"]
+
+
+class FieldDefinition(Model):
+    """One entry of ``fields.yaml``: what a field means everywhere."""
+
+    type: LogicalType
+    title: Text
+    unit: str | None = None
+    classification: Classification = "open"
+    minimum: Exact | None = None
+    maximum: Exact | None = None
+    code_list: Name | None = None
+    tokenise: Tokenise | None = None
+    free_text: bool = False
+    aliases: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("type", mode="before")
+    @classmethod
+    def _parse_type(cls, value: object) -> LogicalType:
+        return value if isinstance(value, LogicalType) else parse(str(value))
+
+
+class ContractField(FieldDefinition):
+    """A field as one dataset uses it: the definition plus what the dataset narrows."""
+
+    name: Name
+    required: bool = False
+
+
+class FieldUse(Model):
+    """What a dataset may say of a field beside its name; type and unit can never differ from the dictionary."""
+
+    required: bool | None = None
+    minimum: Exact | None = None
+    maximum: Exact | None = None
+    code_list: Name | None = None
+
+
+class Description(Model):
+    """Why the dataset exists, how to use it, and what it cannot tell."""
+
+    purpose: Text
+    usage: str | None = None
+    limitations: str | None = None
+
+
+class Stream(Model):
+    """How a live dataset flows: times by the arrival clock, see :mod:`pipelines.streaming`."""
+
+    event_time: Name
+    watermark: Duration
+    cadence: Duration
+    dedupe: Duration
+    rebuild: Duration
+    partitions: int = Field(default=1, ge=1, le=64)
+    accepts: tuple[str, ...] = ("native",)
+
+
+class Sector(Model):
+    """Where a sector table is read: by a cursor with a lag, or as a whole snapshot."""
+
+    system: Literal["postgres"]
+    schema_name: Name = Field(alias="schema")
+    table: Name
+    mode: Literal["cursor", "snapshot"]
+    cursor: Name | None = None
+    lag: Duration = timedelta(0)
+    schedule: str
+
+    @model_validator(mode="after")
+    def _cursor_for_cursor(self) -> Sector:
+        if (self.mode == "cursor") != (self.cursor is not None):
+            raise ValueError("mode cursor needs `cursor: <field>`, mode snapshot has none")
+        return self
+
+
+class Range(Model):
+    """Limits of one field in the QARTOD gross range test: outside ``suspect`` flag 3, outside the field's own
+    minimum and maximum flag 4."""
+
+    suspect: tuple[Exact, Exact]
+
+
+class Qc(Model):
+    """Quality control of a stream: tests flag rows, they never delete them (QARTOD)."""
+
+    gross_range: dict[Name, Range] = Field(default_factory=dict)
+
+
+class Sla(Model):
+    """What the owner promises."""
+
+    freshness: Duration
+    completeness_pct: Exact | None = None
+
+
+class Retention(Model):
+    """How long each layer keeps rows."""
+
+    bronze: Duration
+    silver: Duration
+
+
+class RowCount(Model):
+    """A table has at least so many rows: an empty table passes every other rule."""
+
+    rule: Literal["row_count"]
+    minimum: int = Field(ge=1)
+
+
+class Completeness(Model):
+    """At least so many percent of the rows have a value."""
+
+    rule: Literal["completeness"]
+    field: Name
+    minimum_pct: Exact
+
+
+class Comparison(Model):
+    """Two fields of a row stand in order wherever both are known."""
+
+    rule: Literal["comparison"]
+    left: Name
+    operator: Literal["<", "<=", ">", ">="]
+    right: Name
+
+
+class RequiredTogether(Model):
+    """``field`` is known wherever ``when`` has the value ``equals``."""
+
+    rule: Literal["required_when"]
+    field: Name
+    when: Name
+    equals: str
+
+
+Rule = Annotated[RowCount | Completeness | Comparison | RequiredTogether, Field(discriminator="rule")]
+RULE_KINDS: tuple[type[Model], ...] = (RowCount, Completeness, Comparison, RequiredTogether)
+
+
+class Dataset(Model):
+    """A contract with its fields resolved against the dictionary."""
+
+    id: Name
+    domain: Name
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    title: Text
+    description: Description
+    clauses: tuple[str, ...] = ()
+    owner: str
+    classification: Classification
+    data_class: DataClass = "common"
+    grain: str = Field(min_length=5)
+    key: tuple[Name, ...] = Field(min_length=1)
+    partition: Name | None = None
+    fields: tuple[ContractField, ...] = Field(min_length=1)
+    stream: Stream | None = None
+    sector: Sector | None = None
+    qc: Qc = Qc()
+    sla: Sla
+    retention: Retention
+    personal_purpose: Text | None = None
+    legal_basis: str | None = None
+    quality: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Dataset:
+        if (self.stream is None) == (self.sector is None):
+            raise ValueError("a dataset has exactly one of `stream` and `sector`")
+        return self
+
+    def field(self, name: str) -> ContractField:
+        """The field called ``name``.
+
+        Raises:
+            KeyError: the dataset has no such field.
+        """
+        for item in self.fields:
+            if item.name == name:
+                return item
+        raise KeyError(f"{self.id} has no field {name!r}; it has {', '.join(f.name for f in self.fields)}")
+
+    @property
+    def has(self) -> frozenset[str]:
+        """The names of all fields."""
+        return frozenset(f.name for f in self.fields)
+
+    @property
+    def event_time(self) -> str | None:
+        """The field that says when it happened: a stream's event time, a cursor table's cursor."""
+        if self.stream:
+            return self.stream.event_time
+        return self.sector.cursor if self.sector else None
+
+    @property
+    def entity_key(self) -> tuple[str, ...]:
+        """The key without the event time: what an event is about, and the Kafka record key."""
+        return tuple(k for k in self.key if k != self.event_time)
+
+    @property
+    def partition_source(self) -> str | None:
+        """The timestamp field that a ``*_date`` partition column is derived from (UTC day); None when the partition
+        is a field of the dataset or there is none."""
+        if self.partition is None or self.partition in self.has:
+            return None
+        return f"{self.partition.removesuffix('_date')}_at"
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether refused bytes are encrypted and the topic is short-lived."""
+        return self.classification in {"personal", "sensitive"}
+
+
+class CodeList(Model):
+    """A closed list of codes with validity dates; ``rows`` are plain mappings sorted as in the file."""
+
+    id: Name
+    title: Text
+    key: Name
+    source: str
+    status: Literal["verified", "unverified", "synthetic"]
+    columns: tuple[ContractField, ...]
+    rows: tuple[dict[str, Any], ...] = Field(min_length=1)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """All codes, in file order; a code that recurs with other validity dates stands once."""
+        return tuple(dict.fromkeys(str(row[self.key]) for row in self.rows))

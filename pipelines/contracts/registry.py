@@ -1,0 +1,199 @@
+"""Loads every schema file, resolves references, and hands out an immutable, sorted registry."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipelines.contracts.errors import ContractError, ContractErrors, Location
+from pipelines.contracts.model import CodeList, ContractField, Dataset, FieldDefinition, FieldUse
+from pipelines.contracts.source import SourceFile
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All contracts of the city; sorted by id, passed as an argument, never a global."""
+
+    datasets: tuple[Dataset, ...]
+    code_lists: tuple[CodeList, ...]
+    dictionary: Mapping[str, FieldDefinition]
+    sources: Mapping[str, SourceFile] = field(repr=False)
+    dictionary_source: SourceFile = field(repr=False)
+
+    @cached_property
+    def _by_id(self) -> dict[str, Dataset]:
+        return {dataset.id: dataset for dataset in self.datasets}
+
+    def dataset(self, dataset_id: str) -> Dataset:
+        """The contract with this id.
+
+        Raises:
+            KeyError: there is none; the message lists those there are.
+        """
+        try:
+            return self._by_id[dataset_id]
+        except KeyError:
+            raise KeyError(f"no dataset {dataset_id!r}; there are: {', '.join(sorted(self._by_id))}") from None
+
+    def code_list(self, list_id: str) -> CodeList:
+        """The code list with this id.
+
+        Raises:
+            KeyError: there is none; the message lists those there are.
+        """
+        for code_list in self.code_lists:
+            if code_list.id == list_id:
+                return code_list
+        raise KeyError(f"no code list {list_id!r}; there are: {', '.join(c.id for c in self.code_lists)}")
+
+    def streams(self, domain: str | None = None) -> tuple[Dataset, ...]:
+        """Every live dataset, or those of one domain."""
+        return tuple(d for d in self.datasets if d.stream and domain in (None, d.domain))
+
+    def sector_tables(self) -> tuple[Dataset, ...]:
+        """Every dataset that is read from a sector database."""
+        return tuple(d for d in self.datasets if d.sector)
+
+    def where(self, dataset: Dataset, *pointer: str | int) -> Location:
+        """The place of a value in a contract's own file."""
+        return self.sources[dataset.id].where(*pointer)
+
+
+def load_registry(schemas: Path) -> Registry:
+    """Load ``fields.yaml``, ``codelists/*.yaml`` and ``datasets/<domain>/*.yaml`` below ``schemas``.
+
+    Raises:
+        ContractErrors: every finding of every file, each with file and line; nothing is half loaded.
+    """
+    findings: list[ContractError] = []
+    dictionary_source = SourceFile(schemas / "fields.yaml", schemas.parent)
+    dictionary: dict[str, FieldDefinition] = {}
+    for name, entry in sorted(dictionary_source.data.items()):
+        try:
+            dictionary[name] = dictionary_source.build(FieldDefinition, entry or {}, name)
+        except ContractErrors as errors:
+            findings.extend(errors.errors)
+
+    code_lists: list[CodeList] = []
+    for path in sorted((schemas / "codelists").glob("*.yaml")):
+        try:
+            code_lists.append(_code_list(SourceFile(path, schemas.parent), dictionary))
+        except ContractErrors as errors:
+            findings.extend(errors.errors)
+
+    datasets: dict[str, Dataset] = {}
+    sources: dict[str, SourceFile] = {}
+    for path in sorted((schemas / "datasets").rglob("*.yaml")):
+        try:
+            source = SourceFile(path, schemas.parent)
+            dataset = _dataset(source, dictionary)
+            findings.extend(_placement(dataset, source, path, datasets))
+            datasets[dataset.id], sources[dataset.id] = dataset, source
+        except ContractErrors as errors:
+            findings.extend(errors.errors)
+    if findings:
+        raise ContractErrors(findings)
+    return Registry(
+        datasets=tuple(datasets[k] for k in sorted(datasets)),
+        code_lists=tuple(sorted(code_lists, key=lambda c: c.id)),
+        dictionary=dictionary,
+        sources=sources,
+        dictionary_source=dictionary_source,
+    )
+
+
+def _placement(
+    dataset: Dataset, source: SourceFile, path: Path, known: Mapping[str, Dataset]
+) -> tuple[ContractError, ...]:
+    """A file is named after its dataset, lies in its domain's folder, and an id exists once."""
+    findings = []
+    if path.stem != dataset.id or path.parent.name != dataset.domain:
+        message = f"the file of {dataset.id!r} is datasets/{dataset.domain}/{dataset.id}.yaml"
+        findings.append(ContractError(message, where=source.where("id"), dataset=dataset.id))
+    if dataset.id in known:
+        findings.append(ContractError("this id exists already", where=source.where("id"), dataset=dataset.id))
+    return tuple(findings)
+
+
+def _resolve(
+    name: str, use: FieldUse, dictionary: Mapping[str, FieldDefinition], where: Location, dataset: str
+) -> ContractField:
+    """Join a dictionary entry with what one dataset says of it."""
+    definition = dictionary.get(name)
+    if definition is None:
+        hint = "define it in schemas/fields.yaml"
+        raise ContractErrors([ContractError(f"unknown field {name!r}", where=where, dataset=dataset, hint=hint)])
+    own = use.model_dump(exclude_none=True)
+    return ContractField.model_validate({**dict(definition), **own, "name": name})
+
+
+def _fields(
+    source: SourceFile, entries: Any, dictionary: Mapping[str, FieldDefinition], pointer: str, dataset: str
+) -> tuple[list[ContractField], list[ContractError]]:
+    """Resolve a list whose items are ``name`` or ``{name: {what is particular}}``."""
+    resolved: list[ContractField] = []
+    findings: list[ContractError] = []
+    for index, entry in enumerate(entries or []):
+        name, particular = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, {})
+        where = source.where(pointer, index)
+        try:
+            use = source.build(FieldUse, particular or {}, pointer, index, str(name), dataset=dataset)
+            resolved.append(_resolve(str(name), use, dictionary, where, dataset))
+        except ContractErrors as errors:
+            findings.extend(errors.errors)
+    return resolved, findings
+
+
+def _dataset(source: SourceFile, dictionary: Mapping[str, FieldDefinition]) -> Dataset:
+    dataset_id = str(source.data.get("id", source.path.stem))
+    fields, findings = _fields(source, source.data.get("fields"), dictionary, "fields", dataset_id)
+    if findings:
+        raise ContractErrors(findings)
+    return source.build(Dataset, {**source.data, "fields": fields}, dataset=dataset_id)
+
+
+def _code_list(source: SourceFile, dictionary: Mapping[str, FieldDefinition]) -> CodeList:
+    """A code list holds its rows in the YAML, or names a CSV beside it (``file:``) when there are many."""
+    data = dict(source.data)
+    list_id = str(data.get("id", source.path.stem))
+    columns, findings = _fields(source, data.get("columns"), dictionary, "columns", list_id)
+    if "file" in data:
+        csv_path = source.path.parent / str(data.pop("file"))
+        if not csv_path.is_file():
+            message = f"the file {csv_path.name} does not exist"
+            findings.append(ContractError(message, where=source.where("file"), dataset=list_id))
+        else:
+            with csv_path.open(encoding="utf-8", newline="") as handle:
+                data["rows"] = list(csv.DictReader(handle))
+    names = [c.name for c in columns]
+    for index, row in enumerate(data.get("rows") or []):
+        unknown = sorted(set(row) - set(names))
+        if unknown:
+            message = f"row {index + 1} has {', '.join(unknown)}, which `columns` does not list"
+            findings.append(ContractError(message, where=source.where("rows", index), dataset=list_id))
+    if findings:
+        raise ContractErrors(findings)
+    typed = [_typed(row, columns) for row in data.get("rows") or []]
+    return source.build(CodeList, {**data, "columns": columns, "rows": typed}, dataset=list_id)
+
+
+def _typed(row: Mapping[str, Any], columns: list[ContractField]) -> dict[str, Any]:
+    """Give every column of a row its value: a missing or empty one is None, numbers are exact, text stays text."""
+    typed: dict[str, Any] = {}
+    for column in columns:
+        value = row.get(column.name)
+        if value is None or value == "":
+            typed[column.name] = None
+        elif column.type.name in {"integer", "bigint"}:
+            typed[column.name] = int(value)
+        elif column.type.is_numeric:
+            typed[column.name] = str(value)
+        elif column.type.name == "boolean":
+            typed[column.name] = value if isinstance(value, bool) else str(value).lower() == "true"
+        else:
+            typed[column.name] = str(value)
+    return typed

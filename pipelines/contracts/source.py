@@ -1,0 +1,112 @@
+"""YAML with the line of every value, so that a finding points at the place to mend."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedBase
+from ruamel.yaml.error import MarkedYAMLError
+
+from pipelines.contracts.errors import ContractError, ContractErrors, Location
+
+MAX_BYTES = 1_000_000
+M = TypeVar("M", bound=BaseModel)
+
+
+class SourceFile:
+    """One parsed YAML file: plain data plus the line of every pointer."""
+
+    def __init__(self, path: Path, root: Path) -> None:
+        """Read ``path``; locations are shown relative to ``root``.
+
+        Raises:
+            ContractErrors: the file is not YAML, holds a duplicate key, is too large or is not a mapping.
+        """
+        self.path = path
+        self.name = str(path.relative_to(root))
+        text = path.read_bytes()
+        if len(text) > MAX_BYTES:
+            raise ContractErrors([ContractError(f"larger than {MAX_BYTES} bytes", where=Location(self.name))])
+        try:
+            self._tree = YAML(typ="rt").load(unicodedata.normalize("NFC", text.decode("utf-8")))
+        except UnicodeDecodeError as error:
+            raise ContractErrors([ContractError("not UTF-8", where=Location(self.name), hint=str(error))]) from error
+        except MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 0
+            message = f"not valid YAML: {error.problem}"
+            raise ContractErrors([ContractError(message, where=Location(self.name, line))]) from error
+        if not isinstance(self._tree, Mapping):
+            message = "a schema file holds a mapping at its top"
+            raise ContractErrors([ContractError(message, where=Location(self.name, 1))])
+        self.data: dict[str, Any] = _plain(self._tree)
+
+    def where(self, *pointer: str | int) -> Location:
+        """The place of a value; the nearest enclosing one when the pointer leads past the file."""
+        node: Any = self._tree
+        line = 1
+        for part in pointer:
+            if not isinstance(node, CommentedBase):
+                break
+            try:
+                position = node.lc.key(part) if isinstance(node, Mapping) else node.lc.item(part)
+                line = position[0] + 1
+                node = node[part]  # type: ignore[index]
+            except (KeyError, IndexError, TypeError, AttributeError):
+                break
+        return Location(self.name, line)
+
+    def build(self, model: type[M], data: Mapping[str, Any], *prefix: str | int, dataset: str = "") -> M:
+        """Validate ``data``, the part of this file below ``prefix``, as ``model``.
+
+        Raises:
+            ContractErrors: one finding per offending value, each with its line.
+        """
+        try:
+            return model.model_validate(data)
+        except ValidationError as error:
+            raise ContractErrors(
+                ContractError(
+                    _sentence(item, model), where=self.where(*prefix, *item["loc"]), dataset=dataset, hint=_hint(item, model)
+                )
+                for item in error.errors()
+            ) from error
+
+
+def _sentence(item: Any, model: type[BaseModel]) -> str:
+    pointer = ".".join(str(part) for part in item["loc"]) or model.__name__
+    if item["type"] == "extra_forbidden":
+        return f"unknown key {pointer!r}"
+    if item["type"] == "missing":
+        return f"key {pointer!r} is missing"
+    return f"{pointer}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _hint(item: Any, model: type[BaseModel]) -> str:
+    """Name the allowed keys of the model that refused one."""
+    if item["type"] != "extra_forbidden":
+        return ""
+    target: Any = model
+    for part in item["loc"][:-1]:
+        info = getattr(target, "model_fields", {}).get(part)
+        target = info.annotation if info else None
+    fields = getattr(target, "model_fields", None)
+    return f"allowed: {', '.join(sorted(f.alias or n for n, f in fields.items()))}" if fields else ""
+
+
+def _plain(node: Any) -> Any:
+    """Copy ruamel's round-trip tree into dicts, lists and scalars, which compare and serialise predictably."""
+    if isinstance(node, Mapping):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, Sequence) and not isinstance(node, str | bytes):
+        return [_plain(value) for value in node]
+    if isinstance(node, bool) or node is None:
+        return node
+    for kind in (int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
