@@ -1,0 +1,76 @@
+"""System columns: what the platform adds to a contract's own fields, by layer, and why.
+
+All of them are functions of the record alone (the Kafka timestamp is the arrival clock), never of when a job ran, so
+that a rebuilt job or a repeated load writes equal rows.
+"""
+
+from __future__ import annotations
+
+from pipelines.contracts.logical_types import LogicalType
+
+STRING, INTEGER, BIGINT = LogicalType("string"), LogicalType("integer"), LogicalType("bigint")
+TIMESTAMP = LogicalType("timestamp")
+
+ORIGINS = ("observed", "replay", "synthetic")
+"""Where a row comes from; shown wherever the row is."""
+
+ACCEPTED = ("on_time", "late", "corrected")
+DISPOSITIONS = (*ACCEPTED, "duplicate", "refused")
+EFFECTS = ("inserted", "updated", "unchanged", "quarantined")
+
+PROVENANCE: tuple[tuple[str, LogicalType], ...] = (
+    ("origin", STRING),
+    ("revision", INTEGER),
+    ("received_at", TIMESTAMP),
+    ("raw_partition", INTEGER),
+    ("raw_offset", BIGINT),
+)
+"""On every silver row: its origin, the source's revision number, the arrival clock and the raw record it came from."""
+
+QC: tuple[tuple[str, LogicalType], ...] = (("qc_flag", INTEGER), ("qc_detail", STRING))
+"""On every streamed row: the aggregated QARTOD flag, and the tests that did not pass (``stage_m.gross_range=3``)."""
+
+DISPOSITION: tuple[tuple[str, LogicalType], ...] = (("disposition", STRING),)
+"""On the clean topics only: how the stream job classified the record."""
+
+BRONZE: tuple[tuple[str, LogicalType], ...] = (
+    ("raw_topic", STRING),
+    ("raw_partition", INTEGER),
+    ("raw_offset", BIGINT),
+    ("received_at", TIMESTAMP),
+    ("record_key", STRING),
+    ("source", STRING),
+)
+"""On every bronze row, beside ``payload`` (the bytes as they came)."""
+
+OUTCOME: tuple[tuple[str, LogicalType], ...] = (
+    ("dataset", STRING),
+    ("raw_partition", INTEGER),
+    ("raw_offset", BIGINT),
+    ("disposition", STRING),
+    ("effect", STRING),
+)
+"""``quality.outcome``: what became of every raw record; a rebuild may repeat an offset, readers count distinct ones."""
+
+QUARANTINE: tuple[tuple[str, LogicalType], ...] = (
+    ("dataset", STRING),
+    ("raw_partition", INTEGER),
+    ("raw_offset", BIGINT),
+    ("received_at", TIMESTAMP),
+    ("reason", STRING),
+    ("detail", STRING),
+    ("row_json", STRING),
+)
+"""``quality.quarantine``: a parsed row that violates a constraint, whole (encrypted for protected datasets)."""
+
+DEAD_LETTER: tuple[tuple[str, LogicalType], ...] = (
+    ("dataset", STRING),
+    ("raw_topic", STRING),
+    ("raw_partition", INTEGER),
+    ("raw_offset", BIGINT),
+    ("received_at", TIMESTAMP),
+    ("reason", STRING),
+    ("detail", STRING),
+    ("payload", STRING),
+)
+"""``quality.dead_letter``: a record that could not be used; ``payload`` is the base64 of its bytes."""

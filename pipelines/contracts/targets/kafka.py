@@ -1,0 +1,67 @@
+"""Kafka target: topic names, partitions and retention of a stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pipelines.contracts.model import Dataset
+
+PERSONAL_LIMIT = timedelta(days=7)
+"""Topics of personal and sensitive datasets never keep longer, so that an erasure has an end."""
+MAX_PAYLOAD_BYTES = 512 * 1024
+"""A larger payload goes to the object store; only its reference travels."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic without its namespace prefix; ``config`` as Kafka names it."""
+
+    name: str
+    partitions: int
+    config: tuple[tuple[str, str], ...]
+
+
+def raw_topic(dataset: Dataset) -> str:
+    """The topic that holds what the gateway received."""
+    return f"raw.{dataset.id}"
+
+
+def clean_topic(dataset: Dataset) -> str:
+    """The topic that holds classified, flagged rows."""
+    return f"clean.{dataset.id}"
+
+
+DEAD_LETTER = "dead_letter"
+
+
+def _config(retention: timedelta, *, keep: bool) -> tuple[tuple[str, str], ...]:
+    milliseconds = "-1" if keep else str(int(retention.total_seconds() * 1000))
+    return (
+        ("max.message.bytes", str(2 * MAX_PAYLOAD_BYTES)),
+        ("message.timestamp.type", "CreateTime"),
+        ("retention.ms", milliseconds),
+    )
+
+
+def topics(dataset: Dataset, *, simulated_clock: bool) -> tuple[Topic, ...]:
+    """The raw and clean topics of a stream.
+
+    ``simulated_clock``: a replay namespace stamps records with the arrival clock of the recorded past; retention by
+    time would delete them at once, so its topics are kept until the namespace is dropped.
+
+    Raises:
+        ValueError: the dataset is no stream.
+    """
+    if dataset.stream is None:
+        raise ValueError(f"{dataset.id} is not a stream: it has no topics")
+    limit = PERSONAL_LIMIT if dataset.is_protected else timedelta.max
+    raw = _config(min(dataset.stream.rebuild, limit), keep=simulated_clock)
+    clean = _config(min(timedelta(days=7), limit), keep=simulated_clock)
+    partitions = dataset.stream.partitions
+    return (Topic(clean_topic(dataset), partitions, clean), Topic(raw_topic(dataset), partitions, raw))
+
+
+def dead_letter_topic(*, simulated_clock: bool) -> Topic:
+    """The one topic of records that could not be used; its copy at rest is ``quality.dead_letter``."""
+    return Topic(DEAD_LETTER, 1, _config(PERSONAL_LIMIT, keep=simulated_clock))
