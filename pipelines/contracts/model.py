@@ -142,6 +142,15 @@ class Sector(Model):
         return self
 
 
+class Derived(Model):
+    """A table that a stream job computes on arrival: live, labelled so, and recomputed equal by a rebuilt job."""
+
+    job: Name
+    topic: str = Field(pattern=r"^(agg|alert)\.[a-z][a-z0-9_]*$")
+    event_time: Name
+    inputs: tuple[Name, ...] = Field(min_length=1)
+
+
 class Range(Model):
     """Limits of one field in the QARTOD gross range test: outside ``suspect`` flag 3, outside the field's own
     minimum and maximum flag 4."""
@@ -224,6 +233,7 @@ class Dataset(Model):
     fields: tuple[ContractField, ...] = Field(min_length=1)
     stream: Stream | None = None
     sector: Sector | None = None
+    derived: Derived | None = None
     qc: Qc = Qc()
     sla: Sla
     retention: Retention
@@ -233,8 +243,8 @@ class Dataset(Model):
 
     @model_validator(mode="after")
     def _one_source(self) -> Dataset:
-        if (self.stream is None) == (self.sector is None):
-            raise ValueError("a dataset has exactly one of `stream` and `sector`")
+        if sum(part is not None for part in (self.stream, self.sector, self.derived)) != 1:
+            raise ValueError("a dataset has exactly one of `stream`, `sector` and `derived`")
         return self
 
     def field(self, name: str) -> ContractField:
@@ -256,8 +266,9 @@ class Dataset(Model):
     @property
     def event_time(self) -> str | None:
         """The field that says when it happened: a stream's event time, a cursor table's cursor."""
-        if self.stream:
-            return self.stream.event_time
+        timed = self.stream or self.derived
+        if timed:
+            return timed.event_time
         return self.sector.cursor if self.sector else None
 
     @property
@@ -272,6 +283,13 @@ class Dataset(Model):
         if self.partition is None or self.partition in self.has:
             return None
         return f"{self.partition.removesuffix('_date')}_at"
+
+    @property
+    def topic(self) -> str | None:
+        """The topic, without its namespace, from which landing fills silver; None for a sector table."""
+        if self.derived:
+            return self.derived.topic
+        return f"clean.{self.id}" if self.stream else None
 
     @property
     def is_protected(self) -> bool:

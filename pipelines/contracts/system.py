@@ -27,6 +27,9 @@ PROVENANCE: tuple[tuple[str, LogicalType], ...] = (
 )
 """On every silver row: its origin, the source's revision number, the arrival clock and the raw record it came from."""
 
+DERIVED_PROVENANCE: tuple[tuple[str, LogicalType], ...] = (("origin", STRING), ("received_at", TIMESTAMP))
+"""On every row that a stream job computed: the origin and the newest arrival clock among its inputs."""
+
 QC: tuple[tuple[str, LogicalType], ...] = (("qc_flag", INTEGER), ("qc_detail", STRING))
 """On every streamed row: the aggregated QARTOD flag, and the tests that did not pass (``stage_m.gross_range=3``)."""
 

@@ -25,8 +25,10 @@ def arrow_schema(dataset: Dataset, layer: str) -> pa.Schema:
     :func:`constraints`, required fields by the row checks of landing. ``<event>_date`` partition columns stand last.
 
     Raises:
-        ValueError: another layer.
+        ValueError: another layer, or bronze of a derived table (its inputs have it).
     """
+    if layer == "bronze" and dataset.derived:
+        raise ValueError(f"{dataset.id} is derived: its inputs {', '.join(dataset.derived.inputs)} are in bronze")
     if layer == "bronze":
         payload = [pa.field("payload", pa.binary())] if dataset.stream else _own(dataset)
         tail = [] if dataset.stream else [("origin", system.STRING), ("load_id", system.STRING)]
@@ -34,14 +36,18 @@ def arrow_schema(dataset: Dataset, layer: str) -> pa.Schema:
     if layer != "silver":
         raise ValueError(f"a contract has tables in bronze and silver, not in {layer!r}")
     qc = system.QC if dataset.stream else ()
-    columns = [*_own(dataset), *_columns(qc), *_columns(system.PROVENANCE)]
+    provenance = system.DERIVED_PROVENANCE if dataset.derived else system.PROVENANCE
+    columns = [*_own(dataset), *_columns(qc), *_columns(provenance)]
     if dataset.partition_source:
         columns.append(_partition(str(dataset.partition)))
     return pa.schema(columns)
 
 
 def clean_schema(dataset: Dataset) -> pa.Schema:
-    """The Arrow schema of a record on the clean topic: the silver row before partitioning, plus its disposition."""
+    """The Arrow schema of a record on the topic that fills silver: the row before partitioning; a clean record says
+    its disposition besides."""
+    if dataset.derived:
+        return pa.schema([*_own(dataset), *_columns(system.DERIVED_PROVENANCE)])
     return pa.schema(
         [*_own(dataset), *_columns(system.QC), *_columns(system.PROVENANCE), *_columns(system.DISPOSITION)]
     )

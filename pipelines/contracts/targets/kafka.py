@@ -45,17 +45,19 @@ def _config(retention: timedelta, *, keep: bool) -> tuple[tuple[str, str], ...]:
 
 
 def topics(dataset: Dataset, *, simulated_clock: bool) -> tuple[Topic, ...]:
-    """The raw and clean topics of a stream.
+    """The raw and clean topics of a stream, the one topic of a derived table.
 
     ``simulated_clock``: a replay namespace stamps records with the arrival clock of the recorded past; retention by
     time would delete them at once, so its topics are kept until the namespace is dropped.
 
     Raises:
-        ValueError: the dataset is no stream.
+        ValueError: the dataset is a sector table.
     """
-    if dataset.stream is None:
-        raise ValueError(f"{dataset.id} is not a stream: it has no topics")
     limit = PERSONAL_LIMIT if dataset.is_protected else timedelta.max
+    if dataset.derived:
+        return (Topic(dataset.derived.topic, 1, _config(min(timedelta(days=7), limit), keep=simulated_clock)),)
+    if dataset.stream is None:
+        raise ValueError(f"{dataset.id} is read from a sector database: it has no topics")
     raw = _config(min(dataset.stream.rebuild, limit), keep=simulated_clock)
     clean = _config(min(timedelta(days=7), limit), keep=simulated_clock)
     partitions = dataset.stream.partitions
