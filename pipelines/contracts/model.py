@@ -151,6 +151,14 @@ class Derived(Model):
     inputs: tuple[Name, ...] = Field(min_length=1)
 
 
+class Mart(Model):
+    """A settled table that dbt builds on Spark in ``gold``; ``inputs`` are datasets of any layer, for lineage and
+    for the order of publication."""
+
+    inputs: tuple[Name, ...] = Field(min_length=1)
+    as_of: Name | None = None
+
+
 class Range(Model):
     """Limits of one field in the QARTOD gross range test: outside ``suspect`` flag 3, outside the field's own
     minimum and maximum flag 4."""
@@ -234,6 +242,7 @@ class Dataset(Model):
     stream: Stream | None = None
     sector: Sector | None = None
     derived: Derived | None = None
+    mart: Mart | None = None
     qc: Qc = Qc()
     sla: Sla
     retention: Retention
@@ -243,8 +252,8 @@ class Dataset(Model):
 
     @model_validator(mode="after")
     def _one_source(self) -> Dataset:
-        if sum(part is not None for part in (self.stream, self.sector, self.derived)) != 1:
-            raise ValueError("a dataset has exactly one of `stream`, `sector` and `derived`")
+        if sum(part is not None for part in (self.stream, self.sector, self.derived, self.mart)) != 1:
+            raise ValueError("a dataset has exactly one of `stream`, `sector`, `derived` and `mart`")
         return self
 
     def field(self, name: str) -> ContractField:
@@ -269,7 +278,14 @@ class Dataset(Model):
         timed = self.stream or self.derived
         if timed:
             return timed.event_time
+        if self.mart:
+            return self.mart.as_of
         return self.sector.cursor if self.sector else None
+
+    @property
+    def layer(self) -> str:
+        """The layer whose table is judged and published: gold for a mart, silver for everything else."""
+        return "gold" if self.mart else "silver"
 
     @property
     def entity_key(self) -> tuple[str, ...]:

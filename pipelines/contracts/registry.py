@@ -58,6 +58,10 @@ class Registry:
         """Every dataset that is read from a sector database."""
         return tuple(d for d in self.datasets if d.sector)
 
+    def marts(self) -> tuple[Dataset, ...]:
+        """Every dataset that dbt builds."""
+        return tuple(d for d in self.datasets if d.mart)
+
     def where(self, dataset: Dataset, *pointer: str | int) -> Location:
         """The place of a value in a contract's own file."""
         return self.sources[dataset.id].where(*pointer)

@@ -27,6 +27,8 @@ def arrow_schema(dataset: Dataset, layer: str) -> pa.Schema:
     Raises:
         ValueError: another layer, or bronze of a derived table (its inputs have it).
     """
+    if dataset.mart:
+        raise ValueError(f"{dataset.id} is a mart: dbt creates its table in gold")
     if layer == "bronze" and dataset.derived:
         raise ValueError(f"{dataset.id} is derived: its inputs {', '.join(dataset.derived.inputs)} are in bronze")
     if layer == "bronze":
