@@ -1,0 +1,229 @@
+"""Seals one payload into the record of its raw topic, or refuses it with a reason. Pure: no clock, no files, no network.
+
+Open and internal datasets: a usable object is normalised and completed, anything else travels exactly as it came, so
+that the stream job can put its bytes into the dead letter. Personal and sensitive datasets: only known, typed fields
+travel, a clear personal value is replaced by its token, and whatever cannot be understood is refused before the topic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pipelines.contracts.model import ContractField, Dataset
+from pipelines.contracts.system import ORIGINS
+from pipelines.contracts.targets.kafka import MAX_PAYLOAD_BYTES, raw_topic
+from pipelines.gateway.fields import coerce
+from pipelines.gateway.normalise import Invalid, text
+from pipelines.gateway.tokens import Tokeniser
+from pipelines.gateway.wire import NotAnObject, decode_object, encode_object
+
+MARKER_KEY = "lake.refused"
+"""The reserved key of a refusal marker; see :func:`marker`."""
+_LEAK_LENGTH = 5
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PERSONAL = frozenset({"personal", "sensitive"})
+
+TOO_LARGE = "too_large"
+RESERVED_KEY = "reserved_key"
+PERSONAL_UNPARSEABLE = "personal_unparseable"
+PERSONAL_INVALID = "personal_invalid"
+PERSONAL_LEAK = "personal_leak"
+REASONS = (TOO_LARGE, RESERVED_KEY, PERSONAL_UNPARSEABLE, PERSONAL_INVALID, PERSONAL_LEAK)
+"""Why a payload can be refused before its topic."""
+
+
+@dataclass(frozen=True)
+class RawRecord:
+    """One Kafka record of a raw topic; `topic` has no namespace, `timestamp_ms` is the receipt clock (UTC).
+
+    `as_came` says that the value is the sender's bytes, untouched; `dropped_fields` counts unknown keys left out.
+    """
+
+    topic: str
+    key: bytes
+    value: bytes = field(repr=False)
+    timestamp_ms: int
+    headers: tuple[tuple[str, bytes], ...]
+    as_came: bool = False
+    dropped_fields: int = 0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A payload that must not enter its topic; `data` are its bytes for the object store, `detail` repeats no value."""
+
+    reason: str
+    detail: str
+    data: bytes = field(repr=False)
+
+
+def is_protected(dataset: Dataset) -> bool:
+    """Whether a dataset may hold personal values, by its own class or by one of its fields."""
+    return dataset.is_protected or any(f.classification in _PERSONAL or f.tokenise for f in dataset.fields)
+
+
+def seal(
+    dataset: Dataset,
+    payload: bytes | Mapping[str, Any],
+    *,
+    source: str,
+    origin: str,
+    received_at: datetime,
+    tokeniser: Tokeniser,
+) -> RawRecord | Refusal:
+    """Turn one payload into the record of `raw.<dataset>`, or into a refusal.
+
+    `source` names the sender (device, file, replay), `origin` is observed, replay or synthetic and always wins over
+    what the payload says, `received_at` is the receipt clock.
+
+    Raises:
+        ValueError: no stream, an unknown origin, an empty source, a receipt time without zone.
+        TypeError: a mapping holds what JSON cannot.
+    """
+    if origin not in ORIGINS:
+        raise ValueError(f"origin {origin!r} is unknown; allowed: {', '.join(ORIGINS)}")
+    if not source:
+        raise ValueError("the source of a payload needs a name")
+    if dataset.stream is None:
+        raise ValueError(f"{dataset.id} is a sector table: it is loaded by ingestion, not sent to the gateway")
+    data = payload if isinstance(payload, bytes) else encode_object(payload)
+    if len(data) > MAX_PAYLOAD_BYTES:
+        return Refusal(TOO_LARGE, f"{len(data)} bytes; at most {MAX_PAYLOAD_BYTES} travel", data)
+    if f'"{MARKER_KEY}"'.encode() in data:
+        return Refusal(RESERVED_KEY, f"the key {MARKER_KEY} is the platform's own", data)
+
+    protected = is_protected(dataset)
+    try:
+        body = decode_object(data)
+        fields = _typed(dataset, body)
+        revision = _revision(body)
+    except (NotAnObject, Invalid) as error:
+        if protected:
+            return Refusal(PERSONAL_UNPARSEABLE, str(error), data)
+        return _record(dataset, source.encode(), data, source, received_at, as_came=True)
+
+    known = {f.name for f in dataset.fields} | {"origin", "revision"}
+    extra = {k: v for k, v in body.items() if k not in known}
+    if protected:
+        try:
+            tokens, clear = _tokens(dataset, body, tokeniser)
+        except Invalid as error:
+            return Refusal(PERSONAL_INVALID, str(error), data)
+        if leak := _leak(fields, clear):
+            return Refusal(PERSONAL_LEAK, f"{leak} carries a personal value in clear", data)
+        fields |= tokens
+        sources = {f.tokenise.source for f in dataset.fields if f.tokenise}
+        dropped = len(extra.keys() - sources) + sum(f.name in body for f in dataset.fields if f.tokenise)
+        extra = {}
+    else:
+        dropped = 0
+    value = {**fields, **extra, "origin": origin, "revision": revision}
+    key = "|".join(str(fields[name]) for name in dataset.entity_key)
+    try:
+        encoded = encode_object(value)
+        key_bytes = key.encode()
+    except UnicodeEncodeError:
+        if protected:
+            return Refusal(PERSONAL_UNPARSEABLE, "a text holds half a surrogate pair", data)
+        return _record(dataset, source.encode(), data, source, received_at, as_came=True)
+    return _record(dataset, key_bytes, encoded, source, received_at, dropped=dropped)
+
+
+def marker(
+    dataset: Dataset, reason: str, ref: str, size_bytes: int, *, source: str, received_at: datetime
+) -> RawRecord:
+    """The record that stands in the raw topic for refused bytes, so that they have an offset and are counted.
+
+    `ref` is the relative path of the bytes in the object store.
+    """
+    value = encode_object({MARKER_KEY: {"reason": reason, "ref": ref, "size_bytes": size_bytes}})
+    return _record(dataset, source.encode(), value, source, received_at)
+
+
+def _record(
+    dataset: Dataset,
+    key: bytes,
+    value: bytes,
+    source: str,
+    received_at: datetime,
+    *,
+    as_came: bool = False,
+    dropped: int = 0,
+) -> RawRecord:
+    headers = (("dataset", dataset.id.encode()), ("version", dataset.version.encode()), ("source", source.encode()))
+    milliseconds = (received_at - _EPOCH) // timedelta(milliseconds=1)
+    return RawRecord(raw_topic(dataset), key, value, milliseconds, headers, as_came, dropped)
+
+
+def _typed(dataset: Dataset, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The contract's own fields that the payload has, typed; the key and the event time must be known."""
+    typed: dict[str, Any] = {}
+    for item in dataset.fields:
+        if item.tokenise is None and item.name in body:
+            typed[item.name] = coerce(item, body[item.name])
+    for name in (*dataset.key, dataset.event_time):
+        if name is not None and typed.get(name) in (None, ""):
+            raise Invalid(f"{name} is missing")
+    return typed
+
+
+def _revision(body: Mapping[str, Any]) -> int:
+    revision = body.get("revision")
+    if revision is None:
+        return 0
+    if isinstance(revision, bool) or not isinstance(revision, int) or not 0 <= revision < 2**31:
+        raise Invalid("revision: a whole number from 0 is expected")
+    return int(revision)
+
+
+def _tokens(
+    dataset: Dataset, body: Mapping[str, Any], tokeniser: Tokeniser
+) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """The token fields, and the clear values that no other field may carry."""
+    tokens: dict[str, str | None] = {}
+    clear: list[str] = []
+    for item in dataset.fields:
+        if item.tokenise is None:
+            continue
+        value = body.get(item.tokenise.source)
+        tokens[item.name] = _token(item, value, tokeniser)
+        if isinstance(value, str) and value:
+            clear.append(value)
+    return tokens, tuple(clear)
+
+
+def _token(item: ContractField, value: Any, tokeniser: Tokeniser) -> str | None:
+    assert item.tokenise is not None
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise Invalid(f"{item.tokenise.source}: a text is expected")
+    try:
+        return tokeniser.token(item.tokenise.kind, value)
+    except Invalid as error:
+        raise Invalid(f"{item.tokenise.source}: {error}") from None
+
+
+def _leak(fields: Mapping[str, Any], clear: tuple[str, ...]) -> str | None:
+    """The name of a field that holds a clear personal value in any spelling, such as a plate in a file name.
+
+    A very short value counts only where it is the whole text: a name of two letters is a part of many words.
+    """
+    hidden = [_folded(value) for value in clear]
+    for name, value in fields.items():
+        if not isinstance(value, str):
+            continue
+        whole = _folded(value)
+        for part in hidden:
+            # A telephone number is looked for without its prefix: +84 and 0 stand for each other.
+            core = part[-9:] if part.isdigit() else part
+            if part == whole or (len(core) >= _LEAK_LENGTH and core in whole):
+                return name
+    return None
+
+
+def _folded(value: str) -> str:
+    return "".join(c for c in text(value).upper() if c.isalnum())
