@@ -1,0 +1,176 @@
+"""The registry loads the city's contracts, and says file, line and what is allowed when it cannot."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipelines.contracts.errors import ContractErrors
+from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.validators import VALIDATORS, check
+
+SCHEMAS = Path(__file__).parents[3] / "schemas"
+
+
+@pytest.fixture
+def schemas(tmp_path: Path) -> Path:
+    """A copy of the city's schemas that a test may break."""
+    return Path(shutil.copytree(SCHEMAS, tmp_path / "schemas"))
+
+
+def _edit(schemas: Path, file: str, old: str, new: str) -> None:
+    path = schemas / file
+    text = path.read_text(encoding="utf-8")
+    assert old in text, f"{old!r} is not in {file}: the fixture no longer breaks anything"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def _findings(schemas: Path) -> str:
+    with pytest.raises(ContractErrors) as caught:
+        check(load_registry(schemas))
+    return str(caught.value)
+
+
+def test_the_contracts_of_the_city_are_sound() -> None:
+    registry = load_registry(SCHEMAS)
+    check(registry)
+    assert len(registry.code_list("wards").rows) == 40
+    assert registry.dataset("river_stage").entity_key == ("station_id",)
+    assert [d.id for d in registry.streams("transport")] == ["lane_minute"]
+
+
+def test_an_unknown_dataset_lists_those_there_are() -> None:
+    with pytest.raises(KeyError, match="no dataset 'nope'; there are: camera_health"):
+        load_registry(SCHEMAS).dataset("nope")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        (
+            "datasets/flood/river_stage.yaml",
+            "grain:",
+            "grian: x\ngrain:",
+            "schemas/datasets/flood/river_stage.yaml:12: river_stage: unknown key 'grian'",
+        ),
+        ("datasets/flood/river_stage.yaml", "grain: one reading of one gauge\n", "", "key 'grain' is missing"),
+        ("datasets/flood/river_stage.yaml", "  - stage_m:", "  - stagem:", "unknown field 'stagem'"),
+        ("datasets/flood/river_stage.yaml", "watermark: 10 min", "watermark: ten", "'ten' is not a duration"),
+        ("datasets/flood/river_stage.yaml", "id: river_stage", "id: river_level", "the file of 'river_level' is"),
+        ("datasets/flood/river_stage.yaml", "key: [", "key: [\n  [", "not valid YAML"),
+        ("fields.yaml", 'stage_m: {type: "decimal(9,3)"', "stage_m: {type: float", "'float' is not a logical type"),
+        ("codelists/agencies.yaml", "name_en: Department of Health", "nam_en: Department of Health", "has nam_en"),
+        ("codelists/wards.yaml", "file: wards.csv", "file: absent.csv", "the file absent.csv does not exist"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_line(schemas: Path, file: str, old: str, new: str, expected: str) -> None:
+    _edit(schemas, file, old, new)
+    with pytest.raises(ContractErrors) as caught:
+        load_registry(schemas)
+    assert expected in str(caught.value)
+    assert f"schemas/{file}:" in str(caught.value)
+
+
+def test_all_findings_are_shown_at_once(schemas: Path) -> None:
+    _edit(schemas, "datasets/flood/river_stage.yaml", "grain: one reading of one gauge\n", "")
+    _edit(schemas, "datasets/health/med_price.yaml", "grain: one price", "grains: one price")
+    with pytest.raises(ContractErrors) as caught:
+        load_registry(schemas)
+    assert len(caught.value.errors) == 3
+
+
+BROKEN = {
+    "key_is_made_of_required_fields": (
+        "datasets/flood/river_stage.yaml",
+        "- station_id: {required: true}",
+        "- station_id",
+        "key field 'station_id' is not required (write `- station_id: {required: true}`)",
+    ),
+    "event_time_is_a_required_timestamp": (
+        "datasets/flood/river_stage.yaml",
+        "event_time: observed_at",
+        "event_time: stage_m",
+        "event time 'stage_m' must be a required timestamp",
+    ),
+    "partition_follows_from_the_event_time": (
+        "datasets/flood/river_stage.yaml",
+        "partition: observed_date",
+        "partition: measured_date",
+        "partition 'measured_date' is derived from no field",
+    ),
+    "classification_covers_its_fields": (
+        "datasets/camera/violation_event.yaml",
+        "classification: sensitive",
+        "classification: internal",
+        "is internal, but its field 'plate_token' is personal",
+    ),
+    "personal_data_has_purpose_and_basis": (
+        "datasets/camera/violation_event.yaml",
+        "legal_basis: Luật Bảo vệ dữ liệu cá nhân 91/2025; Nghị định 356/2025\n",
+        "",
+        "holds personal data without `legal_basis`",
+    ),
+    "code_lists_exist": ("fields.yaml", "code_list: stations", "code_list: gauges", "code list 'gauges'"),
+    "owner_is_an_agency": (
+        "datasets/flood/river_stage.yaml",
+        "owner: H57.NNMT",
+        "owner: H57.NNPTNT",
+        "owner 'H57.NNPTNT' is not an agency (allowed: H57.KHCN",
+    ),
+    "rules_name_fields": (
+        "datasets/services/feedback_ticket.yaml",
+        "left: closed_at",
+        "left: finished_at",
+        "rule comparison names the absent field 'finished_at'",
+    ),
+    "times_agree": (
+        "datasets/flood/river_stage.yaml",
+        "freshness: 20 min",
+        "freshness: 5 min",
+        "promises to be fresher than its cadence",
+    ),
+    "one_dedupe_horizon_per_job": (
+        "datasets/flood/river_stage.yaml",
+        "dedupe: 24 h",
+        "dedupe: 12 h",
+        "dedupe differs within the job 'flood' (rain_gauge, reservoir_op, river_stage)",
+    ),
+    "inputs_exist": (
+        "datasets/flood/kpi_flood_alarm.yaml",
+        "inputs: [fct_river_stage",
+        "inputs: [fct_river_level",
+        "input 'fct_river_level' does not exist",
+    ),
+}
+
+
+def test_every_validator_has_a_failing_fixture() -> None:
+    assert set(BROKEN) == set(VALIDATORS)
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN))
+def test_a_validator_finds_what_it_is_for(schemas: Path, name: str) -> None:
+    file, old, new, expected = BROKEN[name]
+    _edit(schemas, file, old, new)
+    assert expected in _findings(schemas)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("stage_m: {type", "stage_x: {type: double, unit: m, title: {vi: a, en: b}}\nstage_m: {type", "must end with _m"),
+        ("is_online: {type", "online: {type: boolean, title: {vi: a, en: b}}\nis_online: {type", "begin with is_ or has_"),
+        ("due_at: {type", "due_time: {type: timestamp, title: {vi: a, en: b}}\ndue_at: {type", "must end with _at"),
+        ("ticket_id: {type", "spare: {type: string, title: {vi: a, en: b}}\nticket_id: {type", "field 'spare' is used by no dataset"),
+    ],
+)
+def test_the_naming_law_holds_in_the_dictionary(schemas: Path, old: str, new: str, expected: str) -> None:
+    _edit(schemas, "fields.yaml", old, new)
+    assert expected in _findings(schemas)
+
+
+def test_loading_twice_gives_equal_registries() -> None:
+    first: Registry = load_registry(SCHEMAS)
+    assert first.datasets == load_registry(SCHEMAS).datasets
