@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from pipelines.runtime.errors import LakeError
+
 DEFAULT_NAMESPACE = "city"
 _NAMESPACE = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _HOME_MARK = "pyproject.toml"
 
 
-class SettingsError(ValueError):
+class SettingsError(LakeError):
     """A setting that cannot be used; the text names the variable, what is allowed and what to do."""
 
 
