@@ -14,6 +14,9 @@ TIMESTAMP = LogicalType("timestamp")
 ORIGINS = ("observed", "replay", "synthetic")
 """Where a row comes from; shown wherever the row is."""
 
+ORIGINS_COMPUTED = (*ORIGINS, "mixed")
+"""A row computed from several inputs has their common origin, or says that they differ."""
+
 ACCEPTED = ("on_time", "late", "corrected")
 DISPOSITIONS = (*ACCEPTED, "duplicate", "refused")
 EFFECTS = ("inserted", "updated", "unchanged", "quarantined")

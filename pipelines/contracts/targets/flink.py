@@ -1,0 +1,276 @@
+"""Flink target: DDL of sources and sinks, and the generated *conform* part of every stream, as SQL text.
+
+The chain of one stream, each view one step, one row per raw record::
+
+    raw_<dataset>            the topic, decoded; a record that cannot be decoded keeps its bytes and says why
+    <dataset>__checked       … with `reason`: why a decoded record must still be refused, else NULL
+    <dataset>__flagged       accepted rows with their QARTOD flag, whether they are late, and their provenance
+    <dataset>__conformed     … classified as on_time, late, corrected or duplicate (state per key)
+
+Times: the Kafka timestamp of a raw record is the *arrival clock*, set by the gateway. Lateness and watermark depend
+on it alone (``late := event time < arrival − watermark``), so that a job which reads the topics again decides the
+same, at any speed, and one device with a bad clock makes nobody late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pipelines.contracts import system
+from pipelines.contracts.errors import Untranslatable
+from pipelines.contracts.model import ContractField, Dataset
+from pipelines.contracts.names import backtick, literal
+from pipelines.contracts.targets import kafka
+
+FUTURE = timedelta(minutes=5)
+"""A clock may run ahead of the arrival clock by so much; beyond, the record is refused as ``future``."""
+SLACK = timedelta(seconds=10)
+"""How far records of one partition may stand out of order by the arrival clock (several gateways write to it)."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How a job reaches Kafka: the namespace's topic prefix is applied by ``prefix``."""
+
+    bootstrap: str
+    prefix: str
+    group: str
+    startup: tuple[tuple[str, str], ...] = (("scan.startup.mode", "earliest-offset"),)
+
+    def topic(self, name: str) -> str:
+        """The full name of a topic in this namespace."""
+        return f"{self.prefix}{name}"
+
+
+def _seconds(duration: timedelta) -> str:
+    """An interval literal of seconds; precision 6 holds 11 days."""
+    return f"INTERVAL '{int(duration.total_seconds())}' SECOND(6)"
+
+
+def _options(options: Iterable[tuple[str, str]]) -> str:
+    return ",\n  ".join(f"{literal(key)} = {literal(value)}" for key, value in options)
+
+
+def _columns(dataset: Dataset) -> list[str]:
+    return [f"{backtick(f.name)} {f.type.on('flink')}" for f in dataset.fields]
+
+
+def _system(columns: Iterable[tuple[str, object]]) -> list[str]:
+    return [f"{backtick(name)} {kind.on('flink')}" for name, kind in columns]  # type: ignore[attr-defined]
+
+
+def source(dataset: Dataset, connection: Connection) -> str:
+    """``CREATE TABLE raw_<dataset>`` over the raw topic.
+
+    Raises:
+        Untranslatable: the dataset is not a stream, or a field has a name that the table needs for itself.
+    """
+    if dataset.stream is None:
+        raise Untranslatable(dataset.id, "source", "flink", "only a stream is read from Kafka")
+    clash = dataset.has & {"origin", "revision", "received_at"}
+    if clash:
+        raise Untranslatable(dataset.id, f"field {sorted(clash)[0]}", "flink", "the platform adds this column itself")
+    delay = dataset.stream.watermark + SLACK
+    event_time = backtick(dataset.stream.event_time)
+    columns = [
+        *_columns(dataset),
+        "`origin` STRING",
+        "`revision` INT",
+        "`_raw` BYTES",
+        "`_err` STRING",
+        "`_received_at` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL",
+        "`_partition` INT METADATA FROM 'partition' VIRTUAL",
+        "`_offset` BIGINT METADATA FROM 'offset' VIRTUAL",
+        f"`_rowtime` AS COALESCE({event_time}, `_received_at`)",
+        f"WATERMARK FOR `_rowtime` AS `_received_at` - {_seconds(delay)}",
+    ]
+    options = [
+        ("connector", "kafka"),
+        ("topic", connection.topic(kafka.raw_topic(dataset))),
+        ("properties.bootstrap.servers", connection.bootstrap),
+        ("properties.group.id", connection.group),
+        *connection.startup,
+        ("scan.watermark.emit.strategy", "on-event"),
+        ("value.format", "lake-json"),
+    ]
+    return f"CREATE TABLE {backtick('raw_' + dataset.id)} (\n  " + ",\n  ".join(columns) + f"\n) WITH (\n  {_options(options)}\n)"
+
+
+def checked(dataset: Dataset) -> str:
+    """``CREATE VIEW <dataset>__checked``: one row per raw record with ``reason``, NULL when it can be used."""
+    if dataset.stream is None:
+        raise Untranslatable(dataset.id, "checked", "flink", "only a stream is conformed")
+    event_time = backtick(dataset.stream.event_time)
+    cases = ["WHEN `_err` IS NOT NULL THEN `_err`"]
+    cases += [
+        f"WHEN {backtick(k)} IS NULL THEN {literal(f'missing_key:{k}')}" for k in dataset.key if k != dataset.event_time
+    ]
+    cases.append(f"WHEN {event_time} IS NULL THEN {literal(f'missing_event_time:{dataset.event_time}')}")
+    origins = ", ".join(literal(o) for o in system.ORIGINS)
+    cases.append(f"WHEN `origin` IS NULL OR `origin` NOT IN ({origins}) THEN 'unknown_origin'")
+    cases.append(f"WHEN {event_time} > `_received_at` + {_seconds(FUTURE)} THEN 'future'")
+    return (
+        f"CREATE VIEW {backtick(dataset.id + '__checked')} AS\nSELECT *,\n  CASE\n    "
+        + "\n    ".join(cases)
+        + f"\n  END AS `reason`\nFROM {backtick('raw_' + dataset.id)}"
+    )
+
+
+def _limits(dataset: Dataset) -> list[tuple[ContractField, str | None, str | None]]:
+    """Per tested field: the SQL of *fail* (outside what is possible) and of *suspect* (outside what is usual)."""
+    tested = []
+    for item in dataset.fields:
+        name = backtick(item.name)
+        if not item.type.is_numeric or item.name in dataset.key:
+            continue
+        outside = [f"{name} < {literal(item.minimum)}" if item.minimum is not None else ""]
+        outside.append(f"{name} > {literal(item.maximum)}" if item.maximum is not None else "")
+        fail = " OR ".join(part for part in outside if part) or None
+        limits = dataset.qc.gross_range.get(item.name)
+        suspect = f"{name} < {literal(limits.suspect[0])} OR {name} > {literal(limits.suspect[1])}" if limits else None
+        if fail or suspect:
+            tested.append((item, fail, suspect))
+    return tested
+
+
+def qc_columns(dataset: Dataset) -> tuple[str, str]:
+    """The SQL of ``qc_flag`` (worst of all tests: 4 fail, 3 suspect, 9 missing, 1 pass, 2 not evaluated) and of
+    ``qc_detail`` (the tests that did not pass, ``stage_m.gross_range=3;…``, else NULL)."""
+    tested = _limits(dataset)
+    if not tested:
+        return "2", "CAST(NULL AS STRING)"
+    fails = [f"({fail})" for _, fail, _ in tested if fail]
+    suspects = [f"({suspect})" for _, _, suspect in tested if suspect]
+    required = [f"{backtick(f.name)} IS NULL" for f, _, _ in tested if f.required]
+    known = [f"{backtick(f.name)} IS NOT NULL" for f, _, _ in tested]
+    cases = [(fails, 4), (suspects, 3), (required, 9), (known, 1)]
+    flag = "CASE " + " ".join(f"WHEN {' OR '.join(sql)} THEN {value}" for sql, value in cases if sql) + " ELSE 2 END"
+    details = []
+    for item, fail, suspect in tested:
+        test = f"{item.name}.gross_range="
+        branches = f"WHEN {fail} THEN {literal(test + '4')} " if fail else ""
+        branches += f"WHEN {suspect} THEN {literal(test + '3')} " if suspect else ""
+        branches += f"WHEN {backtick(item.name)} IS NULL THEN {literal(test + '9')} " if item.required else ""
+        details.append(f"CASE {branches}END")
+    return flag, f"NULLIF(CONCAT_WS(';', {', '.join(details)}), '')"
+
+
+def flagged(dataset: Dataset) -> str:
+    """``CREATE VIEW <dataset>__flagged``: accepted rows with flag, lateness and provenance."""
+    if dataset.stream is None:
+        raise Untranslatable(dataset.id, "flagged", "flink", "only a stream is conformed")
+    flag, detail = qc_columns(dataset)
+    fields = ",\n  ".join(backtick(f.name) for f in dataset.fields)
+    event_time = backtick(dataset.stream.event_time)
+    return f"""CREATE VIEW {backtick(dataset.id + "__flagged")} AS
+SELECT
+  {fields},
+  `origin`,
+  CAST({flag} AS INT) AS `_qc_flag`,
+  {detail} AS `_qc_detail`,
+  COALESCE(`revision`, 0) AS `_revision`,
+  {event_time} < `_received_at` - {_seconds(dataset.stream.watermark)} AS `_late`,
+  `_received_at`,
+  `_partition`,
+  `_offset`,
+  `_rowtime`
+FROM {backtick(dataset.id + "__checked")}
+WHERE `reason` IS NULL"""
+
+
+def conformed(dataset: Dataset) -> str:
+    """``CREATE VIEW <dataset>__conformed``: every accepted row with its ``disposition`` and the clean column names."""
+    if dataset.stream is None:
+        raise Untranslatable(dataset.id, "conformed", "flink", "only a stream is conformed")
+    fields = ",\n  ".join(backtick(f.name) for f in dataset.fields)
+    keys = ", ".join(backtick(k) for k in dataset.key)
+    horizon_ms = int(dataset.stream.dedupe.total_seconds() * 1000)
+    return f"""CREATE VIEW {backtick(dataset.id + "__conformed")} AS
+SELECT
+  {fields},
+  `_qc_flag` AS `qc_flag`,
+  `_qc_detail` AS `qc_detail`,
+  `origin`,
+  `_revision` AS `revision`,
+  `_received_at` AS `received_at`,
+  `_partition` AS `raw_partition`,
+  `_offset` AS `raw_offset`,
+  `disposition`,
+  `rowtime`
+FROM Disposition(
+  input => TABLE {backtick(dataset.id + "__flagged")} PARTITION BY ({keys}),
+  horizon_ms => CAST({horizon_ms} AS BIGINT),
+  on_time => DESCRIPTOR(`_rowtime`),
+  uid => {literal(dataset.id + "-disposition")}
+)"""
+
+
+def _sink(name: str, columns: list[str], topic: str, connection: Connection) -> str:
+    options = [
+        ("connector", "kafka"),
+        ("topic", connection.topic(topic)),
+        ("properties.bootstrap.servers", connection.bootstrap),
+        ("properties.acks", "all"),
+        ("properties.linger.ms", "5"),
+        ("properties.compression.type", "lz4"),
+        ("sink.delivery-guarantee", "at-least-once"),
+        ("key.format", "raw"),
+        ("key.fields", "_key"),
+        ("value.fields-include", "EXCEPT_KEY"),
+        ("value.format", "json"),
+        ("value.json.timestamp-format.standard", "ISO-8601"),
+        ("value.json.encode.decimal-as-plain-number", "true"),
+        ("value.json.encode.ignore-null-fields", "true"),
+    ]
+    body = ",\n  ".join(["`_key` STRING", *columns])
+    return f"CREATE TABLE {backtick(name)} (\n  {body}\n) WITH (\n  {_options(options)}\n)"
+
+
+def key_sql(names: Iterable[str]) -> str:
+    """The record key: the values joined by ``|``."""
+    parts = [f"CAST({backtick(name)} AS STRING)" for name in names]
+    return f"CONCAT_WS('|', {', '.join(parts)})" if len(parts) > 1 else parts[0]
+
+
+def clean_sink(dataset: Dataset, connection: Connection) -> str:
+    """``CREATE TABLE clean_<dataset>`` over the clean topic, keyed by entity."""
+    columns = [*_columns(dataset), *_system((*system.QC, *system.PROVENANCE, *system.DISPOSITION))]
+    return _sink(f"clean_{dataset.id}", columns, kafka.clean_topic(dataset), connection)
+
+
+def clean_insert(dataset: Dataset) -> str:
+    """Every conformed row to the clean topic, duplicates too: what is not counted is lost."""
+    extra = (*system.QC, *system.PROVENANCE, *system.DISPOSITION)
+    names = [f.name for f in dataset.fields] + [name for name, _ in extra]
+    columns = ", ".join(backtick(n) for n in names)
+    key = key_sql(dataset.entity_key)
+    target, origin = backtick(f"clean_{dataset.id}"), backtick(f"{dataset.id}__conformed")
+    return f"INSERT INTO {target} (`_key`, {columns})\nSELECT {key}, {columns}\nFROM {origin}"
+
+
+def derived_sink(dataset: Dataset, connection: Connection) -> str:
+    """``CREATE TABLE <dataset>`` over an aggregate's or alert's topic; the domain's SQL file inserts into it."""
+    if dataset.derived is None:
+        raise Untranslatable(dataset.id, "derived_sink", "flink", "only a derived table is written by a domain's SQL")
+    columns = [*_columns(dataset), *_system(system.DERIVED_PROVENANCE)]
+    return _sink(dataset.id, columns, dataset.derived.topic, connection)
+
+
+def dead_letter_sink(connection: Connection) -> str:
+    """``CREATE TABLE dead_letter``: bytes travel as base64, which is how Flink's json writes BYTES."""
+    columns = [c.replace("`payload` STRING", "`payload` BYTES") for c in _system(system.DEAD_LETTER)]
+    return _sink("dead_letter", columns, kafka.DEAD_LETTER, connection)
+
+
+def dead_letter_insert(dataset: Dataset, connection: Connection) -> str:
+    """Refused records with their bytes, place, time and reason (``reason[:detail]``)."""
+    topic = literal(connection.topic(kafka.raw_topic(dataset)))
+    return f"""INSERT INTO `dead_letter` (`_key`, `dataset`, `raw_topic`, `raw_partition`, `raw_offset`, `received_at`, `reason`, `detail`, `payload`)
+SELECT
+  CONCAT_WS('|', {literal(dataset.id)}, CAST(`_partition` AS STRING), CAST(`_offset` AS STRING)),
+  {literal(dataset.id)}, {topic}, `_partition`, `_offset`, `_received_at`,
+  SPLIT_INDEX(`reason`, ':', 0), SPLIT_INDEX(`reason`, ':', 1), `_raw`
+FROM {backtick(dataset.id + "__checked")}
+WHERE `reason` IS NOT NULL"""

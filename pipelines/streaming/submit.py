@@ -1,0 +1,108 @@
+"""Submits jobs to the cluster: the one place where PyFlink is used, in a process of its own.
+
+PyFlink starts a JVM beside Python; the supervisor of the jobs would carry it for ever. So it calls this module as a
+child: jobs come as JSON on standard input, one JSON line per submitted job goes to standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from pipelines.runtime.errors import LakeError
+from pipelines.runtime.services import endpoints
+from pipelines.runtime.servers.flink import client_environment
+from pipelines.runtime.settings import Settings
+from pipelines.streaming.job import Job
+
+TIMEOUT_S = 240.0
+"""Compiling three jobs takes about 20 s of two quiet cores; a loaded machine needs several times that."""
+
+
+class SubmitError(LakeError):
+    """A job could not be submitted; the text carries the engine's own words."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job to submit, and the checkpoint folder to restore from (None: read the raw topics again)."""
+
+    job: Job
+    restore_from: str | None = None
+
+
+def submit(submissions: Sequence[Submission], settings: Settings) -> Mapping[str, str]:
+    """Submit jobs and return job name → Flink job id.
+
+    Raises:
+        SubmitError: the engine refused one; jobs before it in the list are submitted.
+    """
+    request = {
+        "rest": endpoints(settings).flink_rest,
+        "submissions": [
+            {"job": asdict(s.job), "restore_from": s.restore_from} for s in submissions
+        ],
+    }
+    finished = subprocess.run(
+        [sys.executable, "-m", "pipelines.streaming.submit"],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        env={**os.environ, **settings.environment(), **client_environment(settings)},
+        check=False,
+    )
+    submitted = dict(json.loads(line) for line in finished.stdout.splitlines() if line.startswith("["))
+    if finished.returncode != 0:
+        reason = "\n".join(finished.stderr.strip().splitlines()[-30:])
+        missing = [s.job.name for s in submissions if s.job.name not in submitted]
+        raise SubmitError(f"Flink did not take {', '.join(missing)}:\n{reason}", "See `lake logs flink-jobmanager`.")
+    return submitted
+
+
+def _execute(rest: str, job: Mapping[str, object], restore_from: str | None) -> str:
+    """Build one job in PyFlink and submit it detached; returns its job id."""
+    from pyflink.common import Configuration
+    from pyflink.table import EnvironmentSettings, TableEnvironment
+
+    host, port = rest.removeprefix("http://").split(":")
+    configuration = Configuration()
+    options = {
+        "execution.target": "remote",
+        "rest.address": host,
+        "rest.port": port,
+        "execution.attached": "false",
+        **dict(job["config"]),  # type: ignore[call-overload]
+    }
+    if restore_from:
+        options["execution.state-recovery.path"] = restore_from
+        # The restored checkpoint belongs to the new job from then on, so that old ones do not pile up.
+        options["execution.state-recovery.claim-mode"] = "CLAIM"
+    for key, value in options.items():
+        configuration.set_string(key, str(value))
+    table_env = TableEnvironment.create(
+        EnvironmentSettings.new_instance().in_streaming_mode().with_configuration(configuration).build()
+    )
+    for statement in job["ddl"]:  # type: ignore[attr-defined]
+        table_env.execute_sql(statement)
+    statements = table_env.create_statement_set()
+    for statement in job["inserts"]:  # type: ignore[attr-defined]
+        statements.add_insert_sql(statement)
+    client = statements.execute().get_job_client()
+    return str(client.get_job_id())
+
+
+def main() -> None:
+    """Read the request, submit every job, print ``[name, job id]`` lines as they succeed."""
+    request = json.loads(sys.stdin.read())
+    for item in request["submissions"]:
+        job_id = _execute(request["rest"], item["job"], item["restore_from"])
+        print(json.dumps([item["job"]["name"], job_id]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
