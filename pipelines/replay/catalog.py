@@ -1,0 +1,70 @@
+"""The replays there are: what each sends, from which data, and how its readings are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.contracts.registry import Registry
+from pipelines.replay import cameras, flood, traffic
+from pipelines.replay.deliveries import Replay
+from pipelines.replay.faults import NO_FAULTS, FaultPlan, build_replay
+from pipelines.replay.readings import Source
+
+
+@dataclass(frozen=True)
+class ReplayInfo:
+    """One replay for `lake replay list`: its name, what it is (Vietnamese first), and its datasets."""
+
+    name: str
+    title_vi: str
+    title_en: str
+    datasets: tuple[str, ...]
+    source: Source
+
+
+REPLAYS: tuple[ReplayInfo, ...] = (
+    ReplayInfo(
+        "cameras",
+        "Camera và sự kiện vi phạm trong chiều tối 27/10/2025 (dữ liệu tổng hợp)",
+        "Cameras and violation events in the evening of 27 October 2025 (synthetic)",
+        ("camera_health", "violation_event"),
+        cameras.readings,
+    ),
+    ReplayInfo(
+        "flood-2025",
+        "Trận lũ tháng 10–11/2025: mực nước, mưa, hồ chứa, bước 10 phút",
+        "The flood of October–November 2025: stages, rain, reservoirs, 10-minute steps",
+        ("rain_gauge", "reservoir_op", "river_stage"),
+        flood.readings,
+    ),
+    ReplayInfo(
+        "traffic",
+        "Chuỗi bộ dò xe thực đo (2015) gán cho các nút giao của Huế",
+        "Real loop-detector series (2015) on junctions of Huế",
+        ("lane_minute",),
+        traffic.readings,
+    ),
+)
+
+
+def replay_info(name: str) -> ReplayInfo:
+    """The replay with this name.
+
+    Raises:
+        KeyError: there is none; the message lists those there are.
+    """
+    for info in REPLAYS:
+        if info.name == name:
+            return info
+    raise KeyError(f"no replay {name!r}; there are: {', '.join(r.name for r in REPLAYS)}")
+
+
+def make_replay(name: str, registry: Registry, data: Path, plan: FaultPlan = NO_FAULTS) -> Replay:
+    """Build a replay from the contracts and the folder `data/`; equal arguments give an equal replay.
+
+    Raises:
+        KeyError: an unknown name.
+        pipelines.runtime.errors.LakeError: a data file is missing or contradicts itself.
+    """
+    return build_replay(name, replay_info(name).source(registry, data, plan.seed), registry, plan)

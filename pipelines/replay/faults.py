@@ -1,0 +1,241 @@
+"""Mixes faults into a replay, seeded, and knows what must become of every record.
+
+Each regular reading suffers at most one of: a duplicate, a correction, a delay. Malformed records come on top. The
+generated cases are unambiguous under the platform's law: a correction arrives inside the watermark delay, a duplicate
+inside the dedupe horizon, a late record is the first with its key.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from pipelines.contracts.model import ContractField, Dataset
+from pipelines.contracts.registry import Registry
+from pipelines.contracts.targets.kafka import MAX_PAYLOAD_BYTES
+from pipelines.gateway.envelope import PERSONAL_UNPARSEABLE, TOO_LARGE, is_protected
+from pipelines.gateway.wire import encode_object
+from pipelines.replay.deliveries import Delivery, Replay, arrival, in_order, key_of, tell_truth
+from pipelines.replay.readings import Reading
+
+MALFORMED, MISSING_KEY, MISSING_EVENT_TIME, FUTURE = "malformed", "missing_key", "missing_event_time", "future"
+LARGE_BYTES = 5 * 1024 * 1024
+NOT_A_NUMBER = "không đo được"
+_NUMBERS = frozenset({"decimal", "double", "integer", "bigint"})
+_STEPS = {"stage_m": Decimal("0.02"), "rain_mm": Decimal("0.1"), "confidence": Decimal("0.02")}
+_STEP = Decimal("0.5")
+
+
+@dataclass(frozen=True)
+class FaultPlan:
+    """Shares of the regular readings (0 to 1) and the seed that chooses them.
+
+    `malformed` above 0 gives every kind of :data:`KINDS` at least once per dataset, the 5 MB payload exactly once.
+    `week_old` is a number of records per dataset that are repeated unchanged a week later, beyond the dedupe horizon:
+    they count as late, and change nothing in silver.
+    """
+
+    duplicates: float = 0.0
+    corrections: float = 0.0
+    late: float = 0.0
+    malformed: float = 0.0
+    week_old: int = 0
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        """Refuse shares that leave no regular reading."""
+        shares = (self.duplicates, self.corrections, self.late, self.malformed)
+        if any(not 0 <= share <= 1 for share in shares) or sum(shares[:3]) > 0.9:
+            raise ValueError("shares lie between 0 and 1; duplicates, corrections and late together are at most 0.9")
+        if self.week_old < 0:
+            raise ValueError("week_old is a number of records from 0")
+
+
+NO_FAULTS = FaultPlan()
+
+
+def build_replay(name: str, readings: Sequence[Reading], registry: Registry, plan: FaultPlan = NO_FAULTS) -> Replay:
+    """Turn readings into deliveries in order of arrival, mix in the plan's faults, and tell the truth of it."""
+    deliveries: list[Delivery] = []
+    for dataset_id in sorted({r.dataset for r in readings}):
+        own = [r for r in readings if r.dataset == dataset_id]
+        deliveries.extend(_deliver(name, registry.dataset(dataset_id), own, plan))
+    ordered = in_order(deliveries)
+    return Replay(name, ordered, tell_truth(name, plan.seed, ordered, registry))
+
+
+def _deliver(name: str, dataset: Dataset, readings: Sequence[Reading], plan: FaultPlan) -> Iterator[Delivery]:
+    chance = random.Random(f"{plan.seed}|{dataset.id}")
+    regular = [_regular(name, dataset, reading) for reading in readings]
+    alterable = [i for i, r in enumerate(readings) if not r.published]
+    wanted = [round(share * len(readings)) for share in (plan.corrections, plan.late)]
+    chosen = chance.sample(alterable, min(sum(wanted), len(alterable)))
+    corrected, late = set(chosen[: wanted[0]]), set(chosen[wanted[0] :])
+    rest = [i for i in range(len(readings)) if i not in corrected and i not in late]
+    repeated = set(chance.sample(rest, min(round(plan.duplicates * len(readings)), len(rest))))
+    plain = [i for i in rest if i not in repeated]
+    for index in chance.sample(plain, min(plan.week_old, len(plain))):
+        yield replace(regular[index], received_at=regular[index].received_at + timedelta(days=7), disposition="late")
+    for index, (item, reading) in enumerate(zip(regular, readings, strict=True)):
+        if index in late:
+            yield _late(dataset, item, reading, chance)
+            continue
+        yield item
+        if index in repeated:
+            yield _duplicate(dataset, item, chance)
+        elif index in corrected:
+            yield _correction(dataset, item, reading, chance)
+    if plan.malformed > 0:
+        yield from _malformed(dataset, regular, max(len(KINDS), round(plan.malformed * len(readings))), chance)
+
+
+def _regular(name: str, dataset: Dataset, reading: Reading) -> Delivery:
+    return Delivery(
+        dataset.id,
+        reading.body,
+        f"replay:{name}",
+        reading.origin,
+        arrival(reading),
+        "on_time",
+        key=key_of(dataset, reading.body),
+        body=reading.body,
+    )
+
+
+def _watermark(dataset: Dataset) -> timedelta:
+    assert dataset.stream is not None
+    return dataset.stream.watermark
+
+
+def _late(dataset: Dataset, item: Delivery, reading: Reading, chance: random.Random) -> Delivery:
+    delay = _watermark(dataset) + timedelta(milliseconds=chance.randrange(60_000, 3 * 3_600_000))
+    return replace(item, received_at=reading.event_at + delay, disposition="late")
+
+
+def _duplicate(dataset: Dataset, item: Delivery, chance: random.Random) -> Delivery:
+    assert dataset.stream is not None
+    horizon_ms = int(dataset.stream.dedupe / timedelta(milliseconds=1))
+    delay = timedelta(milliseconds=chance.randrange(500, min(horizon_ms // 2, 6 * 3_600_000)))
+    return replace(item, received_at=item.received_at + delay, disposition="duplicate")
+
+
+def _correction(dataset: Dataset, item: Delivery, reading: Reading, chance: random.Random) -> Delivery:
+    limit_ms = int(_watermark(dataset) / timedelta(milliseconds=1))
+    delay = timedelta(milliseconds=chance.randrange(25_000, limit_ms - 5_000))
+    body = {**_other_content(dataset, reading.body), "revision": 1}
+    return replace(item, payload=body, body=body, received_at=reading.event_at + delay, disposition="corrected")
+
+
+def _other_content(dataset: Dataset, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The same key with one measure changed a little, downwards where there is room."""
+    measure = _measure(dataset, body)
+    step = _STEPS.get(measure.name, _STEP)
+    if measure.type.name in {"integer", "bigint"}:
+        step = Decimal(1)
+    old = Decimal(str(body[measure.name]))
+    new = old - step if old >= step else old + step
+    return {**body, measure.name: int(new) if measure.type.name in {"integer", "bigint"} else new}
+
+
+def _measure(dataset: Dataset, body: Mapping[str, Any]) -> ContractField:
+    for item in dataset.fields:
+        if item.type.name in _NUMBERS and item.name not in dataset.key and body.get(item.name) is not None:
+            return item
+    raise ValueError(f"{dataset.id} has no measure that a fault could change")
+
+
+Payload = bytes | dict[str, Any]
+Maker = Callable[[Dataset, dict[str, Any], int], Payload]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of bad input: how it is made and why an open dataset refuses it.
+
+    A protected dataset refuses it before the topic as personal_unparseable, unless it is `typed` (a usable object).
+    An accepted kind has no reason and is `quarantined`.
+    """
+
+    name: str
+    make: Maker
+    reason: str | None
+    typed: bool = False
+
+
+def _truncated(dataset: Dataset, body: dict[str, Any], number: int) -> Payload:
+    return encode_object(body)[:-7]
+
+
+def _wrong_type(dataset: Dataset, body: dict[str, Any], number: int) -> Payload:
+    return {**body, _measure(dataset, body).name: NOT_A_NUMBER}
+
+
+def _without_key(dataset: Dataset, body: dict[str, Any], number: int) -> Payload:
+    return {k: v for k, v in body.items() if k != dataset.entity_key[0]}
+
+
+def _without_time(dataset: Dataset, body: dict[str, Any], number: int) -> Payload:
+    return {k: v for k, v in body.items() if k != dataset.event_time}
+
+
+def _unknown_code(dataset: Dataset, body: dict[str, Any], number: int) -> Payload:
+    coded = next(f.name for f in dataset.fields if f.code_list)
+    own = {dataset.entity_key[0]: f"{body[dataset.entity_key[0]]}-X{number}"}
+    return {**body, **own, coded: f"UNKNOWN-{number}"}
+
+
+def _clock_2030(dataset: Dataset, body: dict[str, Any], number: int) -> Payload:
+    return {
+        **body,
+        str(dataset.event_time): f"2030-01-01T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}Z",
+    }
+
+
+def _large(dataset: Dataset, body: dict[str, Any], number: int) -> Payload:
+    assert LARGE_BYTES > MAX_PAYLOAD_BYTES
+    head = encode_object(body)[:-1] + b',"padding":"'
+    return head + b"x" * (LARGE_BYTES - len(head) - 2) + b'"}'
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind("empty", lambda d, b, n: b"", MALFORMED),
+    Kind("truncated", _truncated, MALFORMED),
+    Kind("not_utf8", lambda d, b, n: b"\xff\xfe\x00stage", MALFORMED),
+    Kind("not_an_object", lambda d, b, n: b"[1,2,3]", MALFORMED),
+    Kind("wrong_type", _wrong_type, MALFORMED),
+    Kind("missing_key", _without_key, MISSING_KEY),
+    Kind("missing_event_time", _without_time, MISSING_EVENT_TIME),
+    Kind("unknown_code", _unknown_code, None, typed=True),
+    Kind("clock_2030", _clock_2030, FUTURE, typed=True),
+    Kind("too_large", _large, TOO_LARGE, typed=True),
+)
+"""Every kind of bad input that a replay can send."""
+
+
+def _malformed(dataset: Dataset, regular: Sequence[Delivery], count: int, chance: random.Random) -> Iterator[Delivery]:
+    # One broken clock, on one entity: all others must stay on time.
+    entity = (regular[0].body or {})[dataset.entity_key[0]]
+    of_entity = [d for d in regular if (d.body or {})[dataset.entity_key[0]] == entity]
+    repeatable = [k for k in KINDS if k.name != "too_large"]
+    kinds = [*KINDS, *(repeatable[i % len(repeatable)] for i in range(max(0, count - len(KINDS))))]
+    for number, kind in enumerate(kinds, start=1):
+        base = chance.choice(of_entity if kind.name == "clock_2030" else regular)
+        payload = kind.make(dataset, dict(base.body or {}), number)
+        reason = kind.reason
+        if reason is not None and not kind.typed and is_protected(dataset):
+            reason = PERSONAL_UNPARSEABLE
+        accepted = reason is None and isinstance(payload, dict)
+        yield replace(
+            base,
+            payload=payload,
+            received_at=base.received_at + timedelta(seconds=1),
+            disposition="on_time" if accepted else "refused",
+            reason=reason,
+            quarantined=accepted,
+            key=key_of(dataset, payload) if accepted and isinstance(payload, dict) else None,
+            body=payload if accepted and isinstance(payload, dict) else None,
+        )
