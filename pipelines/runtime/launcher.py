@@ -17,7 +17,7 @@ from pipelines.runtime.process import (
     RECORD_NAME,
     ProcessRecord,
     birth_mark,
-    end_marked,
+    end_leftovers,
     end_process,
 )
 from pipelines.runtime.service import Service
@@ -99,7 +99,7 @@ def start_service(settings: Settings, service: Service, report: Callable[[str], 
             alive = False
         if record is None or not alive:
             # What a crash left behind under our mark would hold the port or the data directory.
-            end_marked(folder)
+            end_leftovers(folder)
             _check_ports(service)
             service.cwd.mkdir(parents=True, exist_ok=True)
             service.prepare()
@@ -121,7 +121,7 @@ def stop_service(settings: Settings, name: str, lock_timeout_s: float = 60.0) ->
         with service_lock(folder, lock_timeout_s):
             record = ProcessRecord.read(folder)
             if record is None:
-                return "killed" if end_marked(folder) else "was not running"
+                return "killed" if end_leftovers(folder) else "was not running"
             running = record.process() is not None
             killed = end_process(record, folder)
             (folder / RECORD_NAME).unlink(missing_ok=True)
@@ -134,7 +134,7 @@ def stop_service(settings: Settings, name: str, lock_timeout_s: float = 60.0) ->
 
 def relaunch(record: ProcessRecord, folder: Path) -> ProcessRecord:
     """Begin again the process of a record that died, as it was recorded; the caller holds the service's lock."""
-    end_marked(folder)
+    end_leftovers(folder)
     service = Service(
         name=record.name,
         command=record.command,

@@ -100,21 +100,38 @@ def _portable_birth_mark(pid: int) -> str:
         return ""
 
 
-def marked_processes(folder: Path) -> Iterator[psutil.Process]:
-    """Yield the living processes that were begun for the service in `folder`, by the mark in their environment."""
+def service_processes(folder: Path) -> Iterator[psutil.Process]:
+    """Yield the living processes of the service in `folder`: those that carry its mark or are in its session.
+
+    A program that rewrites its title may wipe out its environment, and with it the mark; one that opens a session of
+    its own still carries the mark.
+    """
     own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    session = _session(ProcessRecord.read(folder))
     for process in psutil.process_iter():
         if process.pid in own:
             continue
         try:
-            if process.environ().get(MARK) == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+            ours = os.getsid(process.pid) == session or process.environ().get(MARK) == str(folder)
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
                 yield process
         except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
             continue
 
 
+def _session(record: ProcessRecord | None) -> int | None:
+    """Return the id of the record's session; None when its number belongs to another by now.
+
+    The kernel gives a number to nobody while a session of that number has members, so without a process of that pid
+    the members are ours.
+    """
+    if record is None or (psutil.pid_exists(record.pid) and birth_mark(record.pid) not in {record.birth, ""}):
+        return None
+    return record.pid
+
+
 def end_process(record: ProcessRecord, folder: Path) -> bool:
-    """End the process of `record` with its group: stop signal, grace, then KILL; then whatever carries its mark.
+    """End the process of `record` with its group: stop signal, grace, then KILL; then all that is left of the service.
 
     Returns True when something had to be killed. The record's pid is signalled only while its birth mark matches.
     """
@@ -126,16 +143,12 @@ def end_process(record: ProcessRecord, folder: Path) -> bool:
             killed = True
             _signal_group(record.pid, signal.SIGKILL)
             _gone(process, 10.0)
-    return _end_marked(folder) or killed
+    return end_leftovers(folder) or killed
 
 
-def end_marked(folder: Path) -> bool:
-    """End every process that carries the mark of `folder`; returns True when one had to be killed."""
-    return _end_marked(folder)
-
-
-def _end_marked(folder: Path) -> bool:
-    left = list(marked_processes(folder))
+def end_leftovers(folder: Path) -> bool:
+    """End every living process of the service in `folder`; returns True when one had to be killed."""
+    left = list(service_processes(folder))
     for process in left:
         _signal(process, signal.SIGTERM)
     _, alive = psutil.wait_procs(left, timeout=5.0)

@@ -12,7 +12,7 @@ import httpx
 from pipelines.runtime.errors import ServiceError
 from pipelines.runtime.launcher import child_environment
 from pipelines.runtime.ports import listener, service_folder
-from pipelines.runtime.process import marked_processes
+from pipelines.runtime.process import service_processes
 from pipelines.runtime.secret_files import secret_text
 from pipelines.runtime.servers import postgres
 from pipelines.runtime.service import Context, Service, ServiceSpec
@@ -43,6 +43,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "PYTHONPATH": str(settings.home),
         # Great Expectations and pandas are imported by tasks, once per task: files of bytecode save seconds.
         "PYTHONDONTWRITEBYTECODE": "",
+        # Its processes rename themselves; without this that overwrites the environment by which we recognise them.
+        "SPT_NOENV": "1",
     }
 
 
@@ -128,7 +130,7 @@ def _migrate(settings: Settings, folder: Path) -> None:
 def _probe(settings: Settings, name: str, port: int) -> str | None:
     url = f"http://127.0.0.1:{port}/api/v2/monitor/health"
     owner = listener(port)
-    ours = {process.pid for process in marked_processes(service_folder(settings, API))}
+    ours = {process.pid for process in service_processes(service_folder(settings, API))}
     if owner is not None and owner.pid not in ours:
         return f"port {port} is held by process {owner.pid}, which is not ours"
     try:
