@@ -1,0 +1,1 @@
+"""Landing: Kafka and sector batches → Arrow → Delta, exactly once in effect; the ledger that proves it."""

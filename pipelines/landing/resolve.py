@@ -1,0 +1,153 @@
+"""What each event does to the table, as if events were applied one by one in the order of arrival.
+
+The order is that of arrival, not of versions: then the effect of an event depends on nothing that comes after it, and
+a batch that is cut differently after a crash gives every event the same effect again. The rows that remain do not
+depend on the order at all, because a newer version wins whenever it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.contracts.model import Dataset
+from pipelines.landing.arrow import Bools, Column, Int8s, Int64s, bools, integers
+from pipelines.landing.arrow import kernels as pc
+
+INSERTED, UPDATED, UNCHANGED = 0, 1, 2
+EFFECT_NAMES = ("inserted", "updated", "unchanged")
+"""What a number in an array of effects stands for."""
+
+
+def version_columns(dataset: Dataset) -> tuple[str, ...]:
+    """What orders two versions of one key, most significant first.
+
+    The raw partition only breaks ties: equal in all three is the same raw record, sent again.
+    """
+    if dataset.derived:
+        return ("received_at",)
+    if dataset.sector:
+        return ("raw_offset",)
+    return ("revision", "raw_offset", "raw_partition")
+
+
+def content_columns(dataset: Dataset) -> tuple[str, ...]:
+    """What must differ for a newer version to be an update; empty for streams, where a newer version always is one."""
+    if dataset.stream:
+        return ()
+    names = tuple(f.name for f in dataset.fields)
+    return (*names, "origin") if dataset.derived else names
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """`effects`: number in EFFECT_NAMES per batch row. `inserts`, `updates`: batch rows to write, one per key."""
+
+    effects: Int8s
+    inserts: Int64s
+    updates: Int64s
+
+
+def group_ids(table: pa.Table, columns: Sequence[str]) -> Int64s:
+    """A number per row that is equal where all `columns` are equal (NULLs are equal to each other)."""
+    ids = np.zeros(table.num_rows, dtype=np.int64)
+    size = 1
+    for name in columns:
+        codes, distinct = _codes(table[name])
+        if size > 2**62 // max(distinct, 1):
+            unique, inverse = np.unique(ids, return_inverse=True)
+            ids, size = inverse.astype(np.int64), len(unique)
+        ids = ids * distinct + codes
+        size *= max(distinct, 1)
+    return ids
+
+
+def _codes(column: Column) -> tuple[Int64s, int]:
+    encoded = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
+    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), max(len(encoded.dictionary), 1)
+
+
+def _ranks(table: pa.Table, columns: Sequence[str]) -> Int64s:
+    """Dense rank of each row by `columns`; equal rows share one."""
+    if not table.num_rows:
+        return np.zeros(0, dtype=np.int64)
+    values = [integers(table[name]) for name in columns]
+    order = np.lexsort(values[::-1])
+    changed = np.zeros(len(order), dtype=bool)
+    for column in values:
+        ordered = column[order]
+        changed[1:] |= ordered[1:] != ordered[:-1]
+    ranks = np.empty(len(order), dtype=np.int64)
+    ranks[order] = np.cumsum(changed)
+    return ranks
+
+
+def _differ(table: pa.Table, columns: Sequence[str], left: Int64s, right: Int64s) -> Bools:
+    """Whether two rows differ in any column; NULL equals NULL and NaN equals NaN."""
+    result: Bools = np.zeros(len(left), dtype=bool)
+    for name in columns:
+        column: Column = table[name].combine_chunks()
+        one, two = column.take(pa.array(left, pa.int64())), column.take(pa.array(right, pa.int64()))
+        unequal = bools(pc.not_equal(one, two)) | (bools(one.is_valid()) != bools(two.is_valid()))
+        if pa.types.is_floating(column.type):
+            unequal &= ~bools(pc.and_(pc.is_nan(one), pc.is_nan(two)))
+        result |= unequal
+    return result
+
+
+def resolve(dataset: Dataset, batch: pa.Table, stored: pa.Table) -> Resolution:
+    """Apply `batch` (in order of arrival) to the `stored` rows that share its keys.
+
+    Both hold the key, :func:`version_columns` and :func:`content_columns`; `stored` has at most one row per key.
+    """
+    content = content_columns(dataset)
+    columns = [*dict.fromkeys((*dataset.key, *version_columns(dataset), *content))]
+    both = pa.concat_tables([stored.select(columns), batch.select(columns)])
+    count, known = both.num_rows, stored.num_rows
+    effects = np.full(batch.num_rows, UNCHANGED, dtype=np.int8)
+    if not batch.num_rows:
+        return Resolution(effects, np.zeros(0, np.int64), np.zeros(0, np.int64))
+    # Stable: within a key the stored row first, then the order of arrival.
+    order = np.argsort(ids := group_ids(both, dataset.key), kind="stable")
+    first = np.ones(count, dtype=bool)
+    first[1:] = ids[order][1:] != ids[order][:-1]
+    segment = np.cumsum(first) - 1
+    version = _ranks(both, version_columns(dataset))[order]
+    span = int(version.max()) + 1
+    running = np.maximum.accumulate(segment * span + version) - segment * span
+    before = np.empty(count, dtype=np.int64)
+    before[1:], before[0] = running[:-1], 0
+    newer = first | (version > before)
+    top = newer | (version == before) if dataset.derived else newer
+    applied = _applied(dataset, both, order, first, newer, top)
+    is_batch = order >= known
+    effect = np.where(first, INSERTED, np.where(applied, UPDATED, UNCHANGED))
+    effects[order[is_batch] - known] = effect[is_batch]
+    # The last applied event of a key is what the table holds afterwards; a stored row needs no writing.
+    positions = np.where(applied, np.arange(count), -1)
+    ends = np.append(np.flatnonzero(first)[1:], count) - 1
+    last = np.maximum.accumulate(positions)[ends]
+    winners = order[last]
+    had = ~is_batch[np.flatnonzero(first)]
+    written = winners >= known
+    return Resolution(effects, np.sort(winners[written & ~had] - known), np.sort(winners[written & had] - known))
+
+
+def _applied(dataset: Dataset, both: pa.Table, order: Int64s, first: Bools, newer: Bools, top: Bools) -> Bools:
+    """Which rows replace what was there (the first of a key does); stored rows come first and so count as applied."""
+    if dataset.stream:
+        return newer
+    positions = np.arange(len(order))
+    last_top = np.maximum.accumulate(np.where(top, positions, 0))
+    previous = np.empty(len(order), dtype=np.int64)
+    previous[1:], previous[0] = last_top[:-1], 0
+    # Sector: a newer row counts when its content changed. Derived: newer always counts, as does an equally old row
+    # that says something else (a mended job that was rebuilt).
+    asked = np.flatnonzero(top & ~first & ~newer if dataset.derived else top & ~first)
+    differs = _differ(both, content_columns(dataset), order[asked], order[previous[asked]])
+    applied = newer.copy() if dataset.derived else first.copy()
+    applied[asked] = differs
+    return applied
