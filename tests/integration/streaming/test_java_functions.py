@@ -1,0 +1,390 @@
+"""The Java format and process table functions inside a real Flink mini cluster, called from SQL as the jobs do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pyflink.table import TableEnvironment
+
+MODULE = Path(__file__).resolve().parents[3] / "pipelines" / "streaming" / "java"
+BACKENDS = ("hashmap", "rocksdb")
+
+
+def _jar() -> Path:
+    """The module's jar; built here if there is none or a source is newer."""
+    sources = [MODULE / "pom.xml", *(path for path in (MODULE / "src" / "main").rglob("*") if path.is_file())]
+    jars = sorted((MODULE / "target").glob("hue-lakehouse-flink-*.jar"))
+    if not jars or jars[-1].stat().st_mtime < max(path.stat().st_mtime for path in sources):
+        maven = shutil.which("mvn")
+        assert maven is not None, "Maven is needed to build the Flink functions; install it or run `lake doctor`."
+        subprocess.run([maven, "-q", "-B", "package", "-DskipTests"], cwd=MODULE, check=True)
+        jars = sorted((MODULE / "target").glob("hue-lakehouse-flink-*.jar"))
+    return jars[-1]
+
+
+@pytest.fixture(scope="module")
+def flink() -> Iterator[TableEnvironment]:
+    """A streaming table environment with one slot, the functions registered, times shown in UTC."""
+    os.environ.setdefault("_python_worker_execution_mode", "process")
+    from pyflink.table import EnvironmentSettings, TableEnvironment  # after the variable is set
+
+    env = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
+    config = env.get_config()
+    config.set("pipeline.jars", _jar().as_uri())
+    config.set("parallelism.default", "1")
+    config.set("table.local-time-zone", "UTC")
+    env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION Disposition AS 'vn.hue.lake.flink.Disposition'")
+    env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION FloodAlarm AS 'vn.hue.lake.flink.FloodAlarm'")
+    yield env
+
+
+def _collect(flink: TableEnvironment, sql: str) -> list[tuple[Any, ...]]:
+    """The rows of a bounded query, in the order in which they were emitted."""
+    with flink.execute_sql(sql).collect() as rows:
+        return [tuple(row) for row in rows]
+
+
+def _write(tmp_path: Path, lines: Sequence[bytes]) -> str:
+    path = tmp_path / f"{uuid.uuid4().hex}.jsonl"
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return path.as_uri()
+
+
+def _plan_error(flink: TableEnvironment, sql: str) -> str:
+    from py4j.protocol import Py4JJavaError
+
+    with pytest.raises(Py4JJavaError) as caught:
+        flink.explain_sql(sql)
+    return str(caught.value)
+
+
+# --- the format ------------------------------------------------------------------------------------------------------
+
+BAD_RECORDS: Mapping[bytes, str] = {
+    b"": "empty",
+    b" \t ": "empty",
+    b"not json": "malformed",
+    b'{"stage_m":1.0} tail': "malformed",
+    b'{"station_id":"\xff"}': "malformed",
+    b'[{"stage_m":1.0},{"stage_m":2.0}]': "not_an_object",
+    b'"text"': "not_an_object",
+    b'{"stage_m":true}': "type:stage_m",
+    b'{"observed_at":"2025-10-27T13:00:00"}': "type:observed_at",
+    b'{"revision":1.5}': "type:revision",
+    b'{"stage_m":1e999999999}': "overflow:stage_m",
+    b'{"revision":2147483648}': "overflow:revision",
+    b'{"lake.refused":{"reason":"too_large","ref":"a/b","size_bytes":5242880}}': "refused:too_large",
+}
+
+
+def _raw_table(flink: TableEnvironment, uri: str) -> str:
+    name = f"raw_{uuid.uuid4().hex}"
+    flink.execute_sql(f"""
+        CREATE TEMPORARY TABLE {name} (
+            `_raw` BYTES, station_id STRING, observed_at TIMESTAMP_LTZ(6), stage_m DECIMAL(9, 3), revision INT,
+            `_err` STRING
+        ) WITH ('connector' = 'filesystem', 'path' = '{uri}', 'format' = 'lake-json')
+    """)
+    return name
+
+
+def test_every_bad_record_is_one_row_with_its_bytes_and_reason(flink: TableEnvironment, tmp_path: Path) -> None:
+    good = '{"station_id":"Phú Ốc","observed_at":"2025-10-27T13:00:00.5Z","stage_m":5.25}'.encode()
+    lines = [line for bad in BAD_RECORDS for line in (bad, good)]
+    table = _raw_table(flink, _write(tmp_path, lines))
+    rows = _collect(
+        flink, f"SELECT `_raw`, `_err`, station_id, CAST(observed_at AS STRING), stage_m, revision FROM {table}"
+    )
+    expected: list[tuple[Any, ...]] = []
+    for raw, reason in BAD_RECORDS.items():
+        expected.append((raw, reason, None, None, None, None))
+        expected.append((None, None, "Phú Ốc", "2025-10-27 13:00:00.500000", Decimal("5.250"), None))
+    assert [(None if raw is None else bytes(raw), *rest) for raw, *rest in rows] == expected
+
+
+def test_projections_without_the_reserved_columns(flink: TableEnvironment, tmp_path: Path) -> None:
+    table = _raw_table(flink, _write(tmp_path, [b'{"station_id":"a","stage_m":1}', b"broken"]))
+    assert _collect(flink, f"SELECT stage_m, station_id FROM {table}") == [(Decimal("1.000"), "a"), (None, None)]
+    assert _collect(flink, f"SELECT `_err` FROM {table}") == [(None,), ("malformed",)]
+
+
+def test_unsuitable_columns_are_refused_at_planning(flink: TableEnvironment, tmp_path: Path) -> None:
+    name = f"raw_{uuid.uuid4().hex}"
+    uri = _write(tmp_path, [])
+    flink.execute_sql(f"""
+        CREATE TEMPORARY TABLE {name} (station_id STRING NOT NULL, `_err` STRING)
+        WITH ('connector' = 'filesystem', 'path' = '{uri}', 'format' = 'lake-json')
+    """)
+    assert "declare it nullable" in _plan_error(flink, f"SELECT * FROM {name}")
+
+
+# --- disposition -----------------------------------------------------------------------------------------------------
+
+HOUR_S = 3600
+DAY_MS = 24 * HOUR_S * 1000
+
+
+def _clock(second: int) -> str:
+    """Seconds since 2025-10-27T00:00:00Z as the wire format writes them."""
+    return (datetime(2025, 10, 27, tzinfo=UTC) + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _parsed(flink: TableEnvironment, tmp_path: Path, rows: Sequence[tuple[str, int, float, int, int]]) -> str:
+    """A view of (station, event second, stage, revision, arrival second), as a job's parsed step makes it."""
+    lines = [
+        json.dumps(
+            {
+                "station_id": station,
+                "observed_at": _clock(event),
+                "stage_m": stage,
+                "revision": revision,
+                "received_at": _clock(arrival),
+                "raw_offset": offset,
+            }
+        ).encode()
+        for offset, (station, event, stage, revision, arrival) in enumerate(rows)
+    ]
+    suffix = uuid.uuid4().hex
+    # Flink's json here: the arrival clock is NOT NULL, as Kafka's timestamp is; a file has no such metadata.
+    flink.execute_sql(f"""
+        CREATE TEMPORARY TABLE raw_{suffix} (
+            station_id STRING, observed_at TIMESTAMP_LTZ(6), stage_m DECIMAL(9, 3), revision INT,
+            received_at TIMESTAMP_LTZ(3) NOT NULL, raw_offset BIGINT,
+            event_rowtime AS COALESCE(CAST(observed_at AS TIMESTAMP_LTZ(3)), received_at),
+            WATERMARK FOR event_rowtime AS received_at - INTERVAL '61' SECOND
+        ) WITH ('connector' = 'filesystem', 'path' = '{_write(tmp_path, lines)}', 'format' = 'json',
+                'json.timestamp-format.standard' = 'ISO-8601', 'scan.watermark.emit.strategy' = 'on-event')
+    """)
+    flink.execute_sql(f"""
+        CREATE TEMPORARY VIEW parsed_{suffix} AS
+        SELECT
+            station_id, observed_at, stage_m,
+            COALESCE(revision, 0) AS `_revision`,
+            received_at AS `_received_at`,
+            event_rowtime < received_at - INTERVAL '60' SECOND AS `_late`,
+            event_rowtime AS `_rowtime`,
+            raw_offset AS `_raw_offset`
+        FROM raw_{suffix}
+    """)
+    return f"parsed_{suffix}"
+
+
+def _disposed(flink: TableEnvironment, parsed: str, horizon_ms: int = DAY_MS) -> str:
+    """A view over the function. By the Table API: Flink writes a SQL view down without the key's brackets."""
+    view = f"disposed_{uuid.uuid4().hex}"
+    flink.create_temporary_view(
+        view,
+        flink.sql_query(f"""
+            SELECT * FROM Disposition(
+                input => TABLE {parsed} PARTITION BY (station_id, observed_at),
+                horizon_ms => CAST({horizon_ms} AS BIGINT),
+                on_time => DESCRIPTOR(`_rowtime`),
+                uid => 'river_stage_disposition')
+        """),
+    )
+    return view
+
+
+SCRIPT: Sequence[tuple[tuple[str, int, float, int, int], str]] = (
+    (("a", 0, 1.0, 0, 10), "on_time"),
+    (("a", 0, 1.0, 0, 20), "duplicate"),
+    (("a", 0, 1.1, 0, 30), "corrected"),
+    (("a", 0, 1.0, 0, 40), "duplicate"),  # the first message again: it corrects nothing
+    (("a", 0, 1.2, 2, 50), "corrected"),
+    (("a", 0, 9.9, 1, 60), "duplicate"),  # a stale revision
+    (("a", 0, 1.2, 3, 200), "duplicate"),  # a new number, the same content
+    (("b", 0, 1.0, 0, 210), "late"),
+    (("b", 0, 1.0, 0, 220), "duplicate"),
+    (("b", 0, 1.3, 0, 230), "corrected"),
+    (("a", 600, 2.0, 0, 610), "on_time"),
+    (("a", 0, 1.2, 3, 10 + 24 * HOUR_S), "duplicate"),  # exactly at the horizon
+    (("a", 0, 1.2, 3, 11 + 24 * HOUR_S), "late"),  # beyond it: forgotten
+    (("a", 0, 1.2, 3, 12 + 24 * HOUR_S), "duplicate"),
+)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_disposition_of_a_scripted_sequence(flink: TableEnvironment, tmp_path: Path, backend: str) -> None:
+    flink.get_config().set("state.backend.type", backend)
+    view = _disposed(flink, _parsed(flink, tmp_path, [row for row, _ in SCRIPT]))
+    rows = _collect(
+        flink, f"SELECT `_raw_offset`, disposition, CAST(rowtime AS STRING), station_id, stage_m FROM {view}"
+    )
+    assert [(offset, disposition) for offset, disposition, *_ in rows] == [
+        (offset, disposition) for offset, (_, disposition) in enumerate(SCRIPT)
+    ]
+    assert [(station, float(stage)) for *_, station, stage in rows] == [(row[0], row[2]) for row, _ in SCRIPT]
+    assert rows[7][2] == "2025-10-27 00:00:00.000", "a late row keeps its event time"
+
+
+def test_windows_after_disposition_count_what_came_on_time(flink: TableEnvironment, tmp_path: Path) -> None:
+    rows = [
+        ("a", 0, 1.0, 0, 10),
+        ("a", 120, 2.0, 0, 130),
+        ("a", 120, 2.0, 0, 140),  # duplicate
+        ("a", 120, 3.0, 0, 150),  # corrected
+        ("b", 299, 9.0, 0, 355),  # behind the newest event, within the delay
+        ("a", 310, 4.0, 0, 356),
+        ("b", 250, 5.0, 0, 357),  # late by 107 s
+        ("a", 10_000_000, 6.0, 0, 400),  # a clock in the future moves nobody's watermark
+        ("a", 390, 7.0, 0, 410),
+        ("b", 700, 8.0, 0, 710),
+    ]
+    view = _disposed(flink, _parsed(flink, tmp_path, rows))
+    on_time = f"on_time_{uuid.uuid4().hex}"
+    flink.execute_sql(f"CREATE TEMPORARY VIEW {on_time} AS SELECT * FROM {view} WHERE disposition = 'on_time'")
+    windows = _collect(
+        flink,
+        f"""
+        SELECT station_id, CAST(window_start AS STRING), COUNT(*), MAX(stage_m)
+        FROM TUMBLE(TABLE {on_time}, DESCRIPTOR(rowtime), INTERVAL '5' MINUTE)
+        WHERE window_start < TIMESTAMP '2025-10-28 00:00:00'
+        GROUP BY station_id, window_start, window_end
+        """,
+    )
+    assert sorted(windows) == [
+        ("a", "2025-10-27 00:00:00.000", 2, Decimal("2.000")),
+        ("a", "2025-10-27 00:05:00.000", 2, Decimal("7.000")),
+        ("b", "2025-10-27 00:00:00.000", 1, Decimal("9.000")),
+        ("b", "2025-10-27 00:10:00.000", 1, Decimal("8.000")),
+    ]
+
+
+def test_disposition_refuses_a_wrong_call_at_planning(flink: TableEnvironment, tmp_path: Path) -> None:
+    parsed = _parsed(flink, tmp_path, [])
+    call = "SELECT * FROM Disposition(input => TABLE {} PARTITION BY station_id, horizon_ms => {})"
+    assert "write CAST(86400000 AS BIGINT)" in _plan_error(flink, call.format(parsed, "86400000"))
+    assert "above 0" in _plan_error(flink, call.format(parsed, "CAST(0 AS BIGINT)"))
+    renamed = f"renamed_{uuid.uuid4().hex}"
+    flink.execute_sql(f"CREATE TEMPORARY VIEW {renamed} AS SELECT station_id, stage_m, `_late` FROM {parsed}")
+    assert "no column _revision" in _plan_error(flink, call.format(renamed, "CAST(1000 AS BIGINT)"))
+
+
+# --- the flood alarm -------------------------------------------------------------------------------------------------
+
+KIM_LONG, PHU_OC = "71520", "71518"
+# Published bulletins of the flood of October and November 2025: local time (+07:00) and stage in metres.
+ANCHORS = {
+    KIM_LONG: (
+        "10-26T12:30=1.75 10-27T07:00=3.58 10-27T20:00=5.05 10-28T02:00=4.74 10-28T09:00=4.62 10-28T14:00=4.68"
+        " 10-29T05:00=3.87 10-29T09:00=3.62 10-29T20:00=4.93 10-30T06:00=3.89 11-01T17:00=2.56 11-02T13:00=2.26"
+        " 11-02T21:00=3.50 11-03T06:00=3.54 11-03T08:00=3.89 11-03T12:00=4.43 11-03T13:00=4.47 11-03T14:00=4.42"
+    ),
+    PHU_OC: (
+        "10-26T12:30=3.13 10-27T07:00=4.52 10-27T14:00=5.25 10-27T20:00=5.06 10-28T04:00=4.67 10-28T14:00=4.78"
+        " 10-29T05:00=4.45 10-29T15:00=4.97 10-29T17:00=5.19 10-29T18:00=5.27 10-30T06:00=4.48 11-01T17:00=3.79"
+        " 11-02T13:00=3.86 11-02T21:00=4.18 11-03T06:00=4.50 11-03T08:00=4.81 11-03T13:00=5.31 11-03T14:00=5.29"
+    ),
+}
+LEVELS = ";".join(
+    f"{station}|{level}|{threshold}|2020-03-20T00:00:00Z|"
+    for station, thresholds in ((KIM_LONG, (1.0, 2.0, 3.5)), (PHU_OC, (1.5, 3.0, 4.5)))
+    for level, threshold in enumerate(thresholds, start=1)
+)
+
+
+def _readings(flink: TableEnvironment, tmp_path: Path, rows: Sequence[tuple[str, str, float | None, int]]) -> str:
+    """A view of (station, local time, stage, QC flag); the offset is the position in the sequence."""
+    lines = [
+        json.dumps({"station_id": station, "local": local, "stage_m": stage, "qc_flag": flag, "raw_offset": n}).encode()
+        for n, (station, local, stage, flag) in enumerate(rows)
+    ]
+    suffix = uuid.uuid4().hex
+    flink.execute_sql(f"""
+        CREATE TEMPORARY TABLE raw_{suffix} (
+            station_id STRING, `local` TIMESTAMP(3), stage_m DECIMAL(9, 3), qc_flag INT, raw_offset BIGINT
+        ) WITH ('connector' = 'filesystem', 'path' = '{_write(tmp_path, lines)}', 'format' = 'json',
+                'json.timestamp-format.standard' = 'ISO-8601')
+    """)
+    flink.execute_sql(f"""
+        CREATE TEMPORARY VIEW readings_{suffix} AS
+        SELECT
+            station_id, stage_m, qc_flag, CAST(`local` - INTERVAL '7' HOUR AS TIMESTAMP_LTZ(3)) AS observed_at,
+            CAST(`local` - INTERVAL '7' HOUR AS TIMESTAMP_LTZ(3)) AS received_at, 'replay' AS origin,
+            0 AS raw_partition, raw_offset
+        FROM raw_{suffix}
+    """)
+    return f"readings_{suffix}"
+
+
+def _alarms(flink: TableEnvironment, readings: str) -> list[tuple[Any, ...]]:
+    return _collect(
+        flink,
+        f"""
+        SELECT
+            alert_id, rule, level, transition, CAST(transition_at AS STRING), CAST(raised_at AS STRING), stage_m,
+            threshold_m, peak_stage_m, origin, raw_partition, raw_offset
+        FROM FloodAlarm(
+            input => TABLE {readings} PARTITION BY station_id,
+            levels => CAST('{LEVELS}' AS STRING),
+            hysteresis_m => CAST(0.10 AS DECIMAL(9, 3)),
+            hold_ms => CAST(1800000 AS BIGINT),
+            uid => 'flood_alarm')
+        """,
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_alarms_of_the_flood_of_2025(flink: TableEnvironment, tmp_path: Path, backend: str) -> None:
+    flink.get_config().set("state.backend.type", backend)
+    anchors = [
+        (f"2025-{local}:00", station, float(stage))
+        for station, series in ANCHORS.items()
+        for local, stage in (point.split("=") for point in series.split())
+    ]
+    rows = [(station, local, stage, 1) for local, station, stage in sorted(anchors)]
+    alarms = _alarms(flink, _readings(flink, tmp_path, rows))
+    story = [(alert_id, transition, at, peak) for alert_id, _, _, transition, at, _, _, _, peak, *_ in alarms]
+    assert [row for row in story if KIM_LONG in row[0]] == [
+        ("bd1|71520|2025-10-26T05:30:00Z", "raise", "2025-10-26 05:30:00.000", None),
+        ("bd2|71520|2025-10-27T00:00:00Z", "raise", "2025-10-27 00:00:00.000", None),
+        ("bd3|71520|2025-10-27T00:00:00Z", "raise", "2025-10-27 00:00:00.000", None),
+        ("bd3|71520|2025-10-27T00:00:00Z", "clear", "2025-11-02 06:00:00.000", Decimal("5.050")),
+        ("bd3|71520|2025-11-02T14:00:00Z", "raise", "2025-11-02 14:00:00.000", None),
+    ]
+    assert [row for row in story if PHU_OC in row[0]] == [
+        ("bd1|71518|2025-10-26T05:30:00Z", "raise", "2025-10-26 05:30:00.000", None),
+        ("bd2|71518|2025-10-26T05:30:00Z", "raise", "2025-10-26 05:30:00.000", None),
+        ("bd3|71518|2025-10-27T00:00:00Z", "raise", "2025-10-27 00:00:00.000", None),
+        # 4.45 m on the 29th and 4.48 m on the 30th lie within the hysteresis: one episode with one peak.
+        ("bd3|71518|2025-10-27T00:00:00Z", "clear", "2025-11-02 06:00:00.000", Decimal("5.270")),
+        ("bd3|71518|2025-11-02T23:00:00Z", "raise", "2025-11-02 23:00:00.000", None),
+    ]
+
+
+def test_one_alarm_row_in_full_and_readings_that_do_not_count(flink: TableEnvironment, tmp_path: Path) -> None:
+    rows = [
+        (KIM_LONG, "2025-10-26T12:30:00", 9.9, 4),  # failed: neither raises nor counts as the newest
+        (KIM_LONG, "2025-10-26T12:20:00", 1.75, 1),
+        (KIM_LONG, "2025-10-26T12:10:00", 4.0, 1),  # older than the newest
+        (KIM_LONG, "2025-10-26T12:20:00", 2.05, 1),  # a correction of the newest
+        (KIM_LONG, "2025-10-26T12:30:00", None, 9),
+        ("unknown", "2025-10-26T12:30:00", 9.9, 1),
+    ]
+    at, older = "2025-10-26 05:20:00.000", "2025-10-26 05:10:00.000"
+    bd1, bd2 = "bd1|71520|2025-10-26T05:20:00Z", "bd2|71520|2025-10-26T05:20:00Z"
+    assert _alarms(flink, _readings(flink, tmp_path, rows)) == [
+        (bd1, "BD1", 1, "raise", at, at, Decimal("1.750"), Decimal("1.000"), None, "replay", 0, 1),
+        ("ignored|71520|0|2", None, None, "ignored_older", older, None, None, None, None, "replay", 0, 2),
+        (bd2, "BD2", 2, "raise", at, at, Decimal("2.050"), Decimal("2.000"), None, "replay", 0, 3),
+    ]
+
+
+def test_wrong_levels_are_refused_at_planning(flink: TableEnvironment, tmp_path: Path) -> None:
+    readings = _readings(flink, tmp_path, [])
+    call = """SELECT * FROM FloodAlarm(input => TABLE {} PARTITION BY station_id, levels => CAST('{}' AS STRING),
+        hysteresis_m => CAST(0.10 AS DECIMAL(9, 3)), hold_ms => CAST(1800000 AS BIGINT), uid => 'flood_alarm')"""
+    message = _plan_error(flink, call.format(readings, "71520|4|1.0|2020-03-20T00:00:00Z|"))
+    assert "the level is 4; allowed are 1, 2 and 3" in message
