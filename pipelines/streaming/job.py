@@ -7,10 +7,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from importlib import resources
 from string import Template
+from zoneinfo import ZoneInfo
 
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.names import literal
@@ -65,15 +66,22 @@ def startup_options(dataset: Dataset, settings: Settings, now: datetime) -> tupl
 
 
 def alarm_levels(registry: Registry) -> str:
-    """The thresholds as the alarm function reads them: ``station|level|threshold_m|valid_from|valid_to;…``."""
+    """The thresholds as the alarm function reads them: ``station|level|threshold_m|valid_from|valid_to;…``, validity
+    as instants in UTC (the code list has days of Huế, the end exclusive), an open end empty."""
     rows = registry.code_list("alarm_levels").rows
     return ";".join(
-        "|".join(
-            "" if row[c] is None else str(row[c])
-            for c in ("station_id", "alarm_level", "threshold_m", "valid_from", "valid_to")
-        )
+        f"{row['station_id']}|{row['alarm_level']}|{row['threshold_m']}"
+        f"|{_midnight(row['valid_from'])}|{_midnight(row['valid_to'])}"
         for row in rows
     )
+
+
+def _midnight(day: str | None) -> str:
+    """The instant at which a day begins in Huế, as ISO 8601 in UTC."""
+    if day is None:
+        return ""
+    local = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo("Asia/Ho_Chi_Minh"))
+    return local.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parameters(registry: Registry) -> Mapping[str, str]:

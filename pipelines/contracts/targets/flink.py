@@ -44,9 +44,11 @@ class Connection:
         return f"{self.prefix}{name}"
 
 
-def _seconds(duration: timedelta) -> str:
-    """An interval literal of seconds; precision 6 holds 11 days."""
-    return f"INTERVAL '{int(duration.total_seconds())}' SECOND(6)"
+def _interval(duration: timedelta) -> str:
+    """An interval literal: Flink's precision for a single unit is two digits, so days to seconds are written out."""
+    total = int(duration.total_seconds())
+    hours, seconds = divmod(total % 86_400, 3600)
+    return f"INTERVAL '{total // 86_400} {hours:02}:{seconds // 60:02}:{seconds % 60:02}' DAY TO SECOND"
 
 
 def _options(options: Iterable[tuple[str, str]]) -> str:
@@ -80,11 +82,11 @@ def source(dataset: Dataset, connection: Connection) -> str:
         "`revision` INT",
         "`_raw` BYTES",
         "`_err` STRING",
-        "`_received_at` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL",
+        "`_received_at` TIMESTAMP_LTZ(3) NOT NULL METADATA FROM 'timestamp' VIRTUAL",
         "`_partition` INT METADATA FROM 'partition' VIRTUAL",
         "`_offset` BIGINT METADATA FROM 'offset' VIRTUAL",
         f"`_rowtime` AS COALESCE({event_time}, `_received_at`)",
-        f"WATERMARK FOR `_rowtime` AS `_received_at` - {_seconds(delay)}",
+        f"WATERMARK FOR `_rowtime` AS `_received_at` - {_interval(delay)}",
     ]
     options = [
         ("connector", "kafka"),
@@ -110,7 +112,7 @@ def checked(dataset: Dataset) -> str:
     cases.append(f"WHEN {event_time} IS NULL THEN {literal(f'missing_event_time:{dataset.event_time}')}")
     origins = ", ".join(literal(o) for o in system.ORIGINS)
     cases.append(f"WHEN `origin` IS NULL OR `origin` NOT IN ({origins}) THEN 'unknown_origin'")
-    cases.append(f"WHEN {event_time} > `_received_at` + {_seconds(FUTURE)} THEN 'future'")
+    cases.append(f"WHEN {event_time} > `_received_at` + {_interval(FUTURE)} THEN 'future'")
     return (
         f"CREATE VIEW {backtick(dataset.id + '__checked')} AS\nSELECT *,\n  CASE\n    "
         + "\n    ".join(cases)
@@ -171,7 +173,7 @@ SELECT
   CAST({flag} AS INT) AS `_qc_flag`,
   {detail} AS `_qc_detail`,
   COALESCE(`revision`, 0) AS `_revision`,
-  {event_time} < `_received_at` - {_seconds(dataset.stream.watermark)} AS `_late`,
+  {event_time} < `_received_at` - {_interval(dataset.stream.watermark)} AS `_late`,
   `_received_at`,
   `_partition`,
   `_offset`,
@@ -203,7 +205,7 @@ FROM Disposition(
   input => TABLE {backtick(dataset.id + "__flagged")} PARTITION BY ({keys}),
   horizon_ms => CAST({horizon_ms} AS BIGINT),
   on_time => DESCRIPTOR(`_rowtime`),
-  uid => {literal(dataset.id + "-disposition")}
+  uid => {literal(dataset.id + "_disposition")}
 )"""
 
 

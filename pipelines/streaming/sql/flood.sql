@@ -25,11 +25,11 @@ WHERE disposition <> 'duplicate' AND stage_m IS NOT NULL;
 CREATE VIEW flood_alert__transitions AS
 SELECT *
 FROM FloodAlarm(
-    input => TABLE river_stage__evaluated PARTITION BY (station_id),
-    levels => $alarm_levels,
+    input => TABLE river_stage__evaluated PARTITION BY station_id,
+    levels => CAST($alarm_levels AS STRING),
     hysteresis_m => CAST(0.10 AS DECIMAL(9, 3)),
     hold_ms => CAST(1800000 AS BIGINT),
-    uid => 'flood-alarm'
+    uid => 'flood_alarm'
 );
 
 INSERT INTO flood_alert (

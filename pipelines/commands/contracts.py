@@ -1,0 +1,103 @@
+"""`lake contracts …`: check the definitions, write what is generated from them, apply them to the running services."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.contracts import artifacts, validators
+from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.targets import dbt, delta, great_expectations, kafka
+from pipelines.runtime.settings import Settings
+
+contracts_app = typer.Typer(no_args_is_help=True, help="The datasets of the city: one YAML file each, everything else is generated.")
+GENERATED_FOLDERS = ("dbt_project/models", "expectations")
+_console = Console()
+
+
+def checked_registry(settings: Settings) -> Registry:
+    """Load and check every contract.
+
+    Raises:
+        ContractErrors: all findings at once.
+    """
+    registry = load_registry(settings.home / "schemas")
+    validators.check(registry)
+    return registry
+
+
+def rendered(registry: Registry) -> dict[str, str]:
+    """Every generated file that is committed: relative path → text."""
+    return {**dbt.render(registry), **great_expectations.render(registry)}
+
+
+@contracts_app.command()
+def check() -> None:
+    """Check every contract, code list and field; prints each finding with file, line and remedy."""
+    settings = Settings.load()
+    registry = checked_registry(settings)
+    drift = artifacts.compare(settings.home, rendered(registry), GENERATED_FOLDERS)
+    for word, paths in (("missing", drift.missing), ("out of date", drift.changed), ("orphaned", drift.orphaned)):
+        for path in paths:
+            _console.print(f"{path}: {word}; run `lake contracts build`")
+    if drift:
+        raise typer.Exit(1)
+    kinds = {"stream": len(registry.streams()), "sector": len(registry.sector_tables()), "mart": len(registry.marts())}
+    counted = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+    _console.print(f"{len(registry.datasets)} datasets ({counted}), {len(registry.code_lists)} code lists: sound.")
+
+
+@contracts_app.command()
+def build() -> None:
+    """Write the generated files (dbt properties, quality suites); safe to repeat, hand-written files are never touched."""
+    settings = Settings.load()
+    drift = artifacts.write(settings.home, rendered(checked_registry(settings)), GENERATED_FOLDERS)
+    for word, paths in (("new", drift.missing), ("changed", drift.changed), ("removed", drift.orphaned)):
+        for path in paths:
+            _console.print(f"{word}: {path}")
+    if not drift:
+        _console.print("Nothing to write: the generated files are up to date.")
+
+
+@contracts_app.command()
+def apply() -> None:
+    """Bring the running services to what the contracts say: topics, tables, code lists, the namespace's Trino catalog."""
+    from pipelines.serving.bootstrap import apply as apply_contracts
+
+    settings = Settings.load()
+    for line in apply_contracts(settings, checked_registry(settings)):
+        _console.print(line)
+
+
+@contracts_app.command()
+def show(
+    dataset: Annotated[str, typer.Argument(help="Id of the dataset, for example river_stage.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the resolved contract as JSON.")] = False,
+) -> None:
+    """Show one contract: fields with units and limits, key, times, topics and tables."""
+    registry = load_registry(Settings.load().home / "schemas")
+    try:
+        found = registry.dataset(dataset)
+    except KeyError as error:
+        raise typer.BadParameter(str(error.args[0])) from None
+    if as_json:
+        print(json.dumps(found.model_dump(mode="json", exclude={"fields": {"__all__": {"type"}}}), ensure_ascii=False, indent=2))
+        return
+    table = Table(title=f"{found.id} · {found.title.vi} · {found.title.en}", caption=found.description.purpose.vi)
+    for heading in ("field", "kiểu", "đơn vị", "khoá", "bắt buộc", "giới hạn", "danh mục", "mức"):
+        table.add_column(heading)
+    for item in found.fields:
+        limits = "" if item.minimum is None and item.maximum is None else f"{item.minimum} … {item.maximum}"
+        key = "•" if item.name in found.key else ""
+        required = "•" if item.required else ""
+        table.add_row(item.name, str(item.type), item.unit or "", key, required, limits, item.code_list or "", item.classification)
+    _console.print(table)
+    if not found.mart:
+        names = ", ".join(delta.arrow_schema(found, "silver").names)
+        _console.print(f"silver.{found.id}: {names}")
+    if found.topic:
+        _console.print("topics: " + ", ".join(t.name for t in kafka.topics(found, simulated_clock=False)))

@@ -1,0 +1,256 @@
+"""dbt target: sources, properties of the marts with their tests, and the column types that fixtures of unit tests need.
+
+Everything is declared: SQL stays with the hand-written models, whose columns must come out as the contract says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from io import StringIO
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipelines.contracts import system
+from pipelines.contracts.artifacts import MARK
+from pipelines.contracts.errors import Untranslatable
+from pipelines.contracts.logical_types import LogicalType
+from pipelines.contracts.model import (
+    CodeList,
+    Comparison,
+    Completeness,
+    ContractField,
+    Dataset,
+    RequiredTogether,
+    RowCount,
+    Rule,
+)
+from pipelines.contracts.names import literal
+from pipelines.contracts.registry import Registry
+from pipelines.contracts.targets.delta import PROPERTIES, arrow_schema, comment
+
+SUPPORT: Mapping[type[Any], str] = {
+    RowCount: "elsewhere: gx",
+    Completeness: "native",
+    Comparison: "native",
+    RequiredTogether: "native",
+}
+"""Where each kind of rule is held. The number of rows is for the verdict: an empty mart is published or not, it does
+not stop a build. Field limits are judged there too, in the same pass."""
+
+FOLDERS = ("dbt_project/models", "dbt_project/macros")
+"""The folders, relative to the project root, in which a generated file that nobody asks for is an orphan."""
+
+_SILVER = "silver"
+_MAX_CODES = 200
+_SPARK_OF_ARROW = {"date32[day]": "DATE"}
+
+
+def render(registry: Registry) -> Mapping[str, str]:
+    """Every generated file of the dbt project, path relative to the project root → text with its own hash on top.
+
+    Raises:
+        Untranslatable: a contract holds what dbt cannot express.
+    """
+    files = {"dbt_project/models/staging/_sources.yml": _yaml(_sources(registry))}
+    for domain in sorted({mart.domain for mart in registry.marts()}):
+        marts = [mart for mart in registry.marts() if mart.domain == domain]
+        path = f"dbt_project/models/marts/{domain}/_{domain}__models.yml"
+        files[path] = _yaml({"version": 2, "models": [_model(mart, registry) for mart in marts]})
+    files["dbt_project/macros/generated/contracts.sql"] = _macros(registry)
+    return dict(sorted(files.items()))
+
+
+def _sources(registry: Registry) -> dict[str, Any]:
+    tables = [_source(dataset) for dataset in registry.datasets if not dataset.mart]
+    tables += [_code_list(code_list) for code_list in registry.code_lists]
+    source = {
+        "name": _SILVER,
+        "description": "Bảng chuẩn hoá theo hợp đồng dữ liệu, đọc đúng phiên bản Delta mà lượt chạy đã ghi. — "
+        "Tables of the contracts, read at the Delta version that the run manifest fixed.",
+        "tables": sorted(tables, key=lambda table: str(table["name"])),
+    }
+    return {"version": 2, "sources": [source]}
+
+
+def _source(dataset: Dataset) -> dict[str, Any]:
+    columns = [_column(field) for field in dataset.fields]
+    own = dataset.has
+    columns += [
+        {"name": name, "data_type": kind} for name, kind in _silver_types(dataset).items() if name not in own
+    ]
+    return {
+        "name": dataset.id,
+        "description": _description(dataset),
+        "meta": {"owner": dataset.owner, "classification": dataset.classification, "version": dataset.version},
+        "columns": columns,
+    }
+
+
+def _code_list(code_list: CodeList) -> dict[str, Any]:
+    text = f"{code_list.title.vi} — {code_list.title.en}. {code_list.source} ({code_list.status})."
+    return {
+        "name": f"code_{code_list.id}",
+        "description": _plain(f"code list {code_list.id}", text),
+        "columns": [_column(column) for column in code_list.columns],
+    }
+
+
+def _model(mart: Dataset, registry: Registry) -> dict[str, Any]:
+    dimensions = {other.key[0]: other.id for other in registry.marts() if len(other.key) == 1 and _is_dimension(other)}
+    return {
+        "name": mart.id,
+        "description": f"One row per {_per(mart)}. {_description(mart)}",
+        "config": {
+            "contract": {"enforced": True},
+            "meta": {"owner": mart.owner, "classification": mart.classification, "version": mart.version},
+        },
+        "data_tests": list(_table_tests(mart)),
+        "columns": [_column(field, _codes(mart, field, registry, dimensions)) for field in mart.fields],
+    }
+
+
+def _is_dimension(dataset: Dataset) -> bool:
+    return dataset.id.startswith("dim_")
+
+
+def _per(dataset: Dataset) -> str:
+    return dataset.grain.removeprefix("one ").rstrip(".")
+
+
+def _description(dataset: Dataset) -> str:
+    said = dataset.description
+    english = [said.purpose.en, said.usage, said.limitations]
+    parts = [f"{dataset.title.vi}.", said.purpose.vi, "—", f"{dataset.title.en}.", *(p for p in english if p)]
+    return _plain(dataset.id, " ".join(parts))
+
+
+def _plain(subject: str, text: str) -> str:
+    """Refuse what dbt would take for a template: descriptions are rendered."""
+    for mark in ("{{", "{%", "{#"):
+        if mark in text:
+            raise Untranslatable(subject, "description", "dbt", f"it holds {mark!r}, which dbt renders as a template")
+    return " ".join(text.split())
+
+
+def _column(field: ContractField, tests: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    column: dict[str, Any] = {
+        "name": field.name,
+        "description": _plain(field.name, comment(field)),
+        "data_type": field.type.on("spark"),
+    }
+    found = list(tests)
+    return {**column, "data_tests": found} if found else column
+
+
+def _table_tests(mart: Dataset) -> Iterable[dict[str, Any]]:
+    yield _test("unique_combination", {"columns": list(mart.key)})
+    known = [field.name for field in mart.fields if field.required or field.name in mart.key]
+    yield _test("known", {"columns": known})
+    for rule in mart.quality:
+        test = _rule(mart, rule)
+        if test:
+            yield test
+
+
+def _rule(mart: Dataset, rule: Rule) -> dict[str, Any] | None:
+    if type(rule) not in SUPPORT:
+        raise Untranslatable(mart.id, type(rule).__name__, "dbt", "no test of this project checks it")
+    if isinstance(rule, Comparison):
+        return _test("ordered", {"left": rule.left, "operator": rule.operator, "right": rule.right})
+    if isinstance(rule, RequiredTogether):
+        return _test("required_when", {"field": rule.field, "when": rule.when, "equals": rule.equals})
+    if isinstance(rule, Completeness):
+        return _test("complete", {"field": rule.field, "minimum_pct": float(rule.minimum_pct)})
+    return None
+
+
+def _codes(
+    mart: Dataset, field: ContractField, registry: Registry, dimensions: Mapping[str, str]
+) -> Iterable[dict[str, Any]]:
+    """Codes are known ones. A warning only: an unknown code in a stream is flagged there, it stops no mart."""
+    warn = {"severity": "warn"}
+    dimension = dimensions.get(field.name)
+    if dimension and dimension != mart.id:
+        target = {"to": f"ref('{dimension}')", "field": field.name}
+        yield _test("relationships", target, warn)
+    elif field.code_list:
+        code_list = registry.code_list(field.code_list)
+        if len(code_list.codes) > _MAX_CODES:
+            reason = f"{len(code_list.codes)} codes do not fit a test; make a dimension with the key {field.name}"
+            raise Untranslatable(mart.id, f"code list of {field.name}", "dbt", reason)
+        values = [int(code) if field.type.is_numeric else code for code in code_list.codes]
+        yield _test("accepted_values", {"values": values, "quote": not field.type.is_numeric}, warn)
+
+
+def _test(name: str, arguments: dict[str, Any], config: dict[str, Any] | None = None) -> dict[str, Any]:
+    body: dict[str, Any] = {"arguments": arguments}
+    return {name: {**body, "config": config} if config else body}
+
+
+def _silver_types(dataset: Dataset) -> dict[str, str]:
+    """The Spark type of every column of the silver table, system and partition columns included."""
+    declared: dict[str, LogicalType] = {field.name: field.type for field in dataset.fields}
+    declared |= dict((*system.QC, *system.PROVENANCE))
+    return {
+        column.name: declared[column.name].on("spark")
+        if column.name in declared
+        else _SPARK_OF_ARROW[str(column.type)]
+        for column in arrow_schema(dataset, _SILVER)
+    }
+
+
+def _macros(registry: Registry) -> str:
+    """Jinja that hand-written SQL reads: table properties and the types of everything a unit test may stand in for."""
+    types: dict[str, dict[str, str]] = {}
+    for dataset in registry.datasets:
+        if dataset.mart:
+            types[dataset.id] = {field.name: field.type.on("spark") for field in dataset.fields}
+        else:
+            types[dataset.id] = types[f"stg_{dataset.id}"] = _silver_types(dataset)
+    for code_list in registry.code_lists:
+        columns = {column.name: column.type.on("spark") for column in code_list.columns}
+        types[f"code_{code_list.id}"] = types[f"stg_code_{code_list.id}"] = columns
+    body = "\n".join(
+        [
+            "{#- The Delta table properties of every writer of the lake. -#}",
+            *_function("lake_table_properties", "", _mapping(PROPERTIES, 8)),
+            "",
+            "{#- Column -> Spark type of a mart, of a silver table or of the staging model on it; empty when unknown. -#}",
+            "{%- macro contract_columns(name) -%}",
+            "    {%- set columns = {",
+            *(f"        {literal(name)}: {_mapping(found, 12)}," for name, found in sorted(types.items())),
+            "    } -%}",
+            "    {%- do return(columns.get(name, {})) -%}",
+            "{%- endmacro -%}",
+            "",
+        ]
+    )
+    return f"{{#- {_header(body)} -#}}\n{body}"
+
+
+def _function(name: str, arguments: str, value: str) -> list[str]:
+    return [f"{{%- macro {name}({arguments}) -%}}", f"    {{%- do return({value}) -%}}", "{%- endmacro -%}"]
+
+
+def _mapping(values: Mapping[str, str], indent: int) -> str:
+    pad = " " * indent
+    lines = [f"{pad}{literal(key)}: {literal(value)}," for key, value in values.items()]
+    return "\n".join(["{", *lines, " " * (indent - 4) + "}"])
+
+
+def _yaml(data: Mapping[str, Any]) -> str:
+    writer = YAML()
+    writer.width = 116
+    writer.indent(mapping=2, sequence=4, offset=2)
+    stream = StringIO()
+    writer.dump(dict(data), stream)
+    # Where the writer folds a line it leaves the blank; a line's end means nothing in a folded scalar.
+    body = "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+    return f"# {_header(body)}\n{body}"
+
+
+def _header(body: str) -> str:
+    digest = hashlib.sha256(body.encode("utf-8")).hexdigest()[:16]
+    return f"{MARK} from schemas/ (sha256 {digest}): change the contract, not this file"

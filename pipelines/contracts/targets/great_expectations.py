@@ -1,0 +1,367 @@
+"""Great Expectations target: the suite of a dataset's settled table (silver, or gold for a mart) as pure data.
+
+Order: the row count first (an empty table passes everything else), the columns, then the rules of single rows. Every
+expectation carries its rule id, its severity, and for row rules the Spark predicate of the rows that break it, from
+which the gate samples keys. Great Expectations' own query for them loses the quotes of its literals on Spark.
+
+Severity: ``error`` withholds a version from publication, ``warning`` is reported only. In a stream a value out of
+range is flagged in ``qc_flag``, never refused, so the suite expects the flag; a window computed from flagged readings
+may be out of range too, which is a warning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal, assert_never
+
+from pipelines.contracts import system
+from pipelines.contracts.errors import Untranslatable
+from pipelines.contracts.model import (
+    Comparison,
+    Completeness,
+    ContractField,
+    Dataset,
+    RequiredTogether,
+    RowCount,
+    Rule,
+    Text,
+)
+from pipelines.contracts.names import backtick, literal
+from pipelines.contracts.registry import Registry
+from pipelines.contracts.targets.delta import arrow_schema
+
+TARGET = "great_expectations"
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Native:
+    """The target expresses the rule itself."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Another target holds the rule; it must be native there."""
+
+    target: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The rule cannot be held; a contract that has it does not compile."""
+
+    reason: str
+
+
+SUPPORT: Mapping[str, Native | Elsewhere | Refused] = {
+    "row_count": Native(),
+    "columns": Native(),
+    "required": Native(),
+    "key_known": Native(),
+    "key_unique": Native(),
+    "code_list": Native(),
+    "range": Native(),
+    "comparison": Native(),
+    "required_when": Native(),
+    "completeness": Native(),
+    "type": Elsewhere("delta"),
+    "gross_range": Elsewhere("flink"),
+    "freshness": Refused("an age depends on the clock, a verdict on the version alone; see publishing/freshness"),
+}
+"""Every kind of rule that a contract can hold, and where it is held."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One expectation: Great Expectations' type and arguments, our rule id, severity and sentence.
+
+    ``breaks`` is a Spark SQL predicate that is true for exactly the rows that break a row rule; None for table rules.
+    """
+
+    rule: str
+    type: str
+    kwargs: Mapping[str, Any]
+    text: Text
+    severity: Severity = "error"
+    breaks: str | None = None
+
+    def to_data(self) -> dict[str, Any]:
+        """The expectation as Great Expectations stores it; everything of ours is below ``meta``."""
+        meta = {"rule": self.rule, "severity": self.severity, "vi": self.text.vi, "en": self.text.en}
+        if self.breaks is not None:
+            meta["breaks"] = self.breaks
+        return {"type": self.type, "kwargs": dict(self.kwargs), "meta": meta}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Everything that is expected of one table version; ``columns`` in table order."""
+
+    dataset: str
+    domain: str
+    layer: str
+    contract_version: str
+    columns: tuple[str, ...]
+    expectations: tuple[Expectation, ...] = field(repr=False)
+
+    def to_data(self) -> dict[str, Any]:
+        """The suite as plain JSON data, in a fixed order."""
+        return {
+            "name": f"{self.layer}.{self.dataset}",
+            "meta": {"dataset": self.dataset, "layer": self.layer, "contract_version": self.contract_version},
+            "expectations": [item.to_data() for item in self.expectations],
+        }
+
+    @property
+    def sha256(self) -> str:
+        """A hash of what is checked: a verdict may be reused only while it and the table's version are the same."""
+        body = {"columns": self.columns, "expectations": [item.to_data() for item in self.expectations]}
+        return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def suite(dataset: Dataset, registry: Registry) -> Suite:
+    """Compile the suite of one contract.
+
+    Raises:
+        Untranslatable: a rule that the target cannot express (a rule on a column that the table does not have, or a
+            code that is no value of the column's type).
+    """
+    columns = _columns(dataset)
+    items = tuple(_expectations(dataset, registry, columns))
+    return Suite(dataset.id, dataset.domain, dataset.layer, dataset.version, columns, items)
+
+
+def render(registry: Registry) -> dict[str, str]:
+    """All suites as files: ``<domain>/<dataset>.json`` → text, sorted, NFC, ending in a line break."""
+    files = {}
+    for dataset in registry.datasets:
+        data = suite(dataset, registry).to_data()
+        files[f"{dataset.domain}/{dataset.id}.json"] = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    return dict(sorted(files.items()))
+
+
+def _columns(dataset: Dataset) -> tuple[str, ...]:
+    if dataset.mart:
+        return tuple(f.name for f in dataset.fields)
+    return tuple(arrow_schema(dataset, "silver").names)
+
+
+def _expectations(dataset: Dataset, registry: Registry, columns: tuple[str, ...]) -> Iterator[Expectation]:
+    yield _row_count(dataset)
+    yield Expectation(
+        "columns",
+        "expect_table_columns_to_match_ordered_list",
+        {"column_list": list(columns)},
+        Text(vi="Các cột đúng như hợp đồng, đúng thứ tự", en="The columns are those of the contract, in its order"),
+    )
+    for name in dataset.key:
+        yield _not_null(
+            f"{name}.key_known", dataset.field(name), Text(vi="Khoá luôn có giá trị", en="The key is known")
+        )
+    yield _key_unique(dataset)
+    for item in dataset.fields:
+        if item.required and item.name not in dataset.key:
+            yield _not_null(f"{item.name}.required", item, Text(vi="Trường bắt buộc", en="The field is required"))
+    for item in dataset.fields:
+        if item.code_list is not None:
+            codes = _codes(dataset, item, registry)
+            yield _in_set(f"{item.name}.code_list", item.name, codes, f"danh mục {item.code_list}", item.code_list)
+    yield from _system_sets(dataset, registry, columns)
+    if dataset.stream is None:
+        for item in dataset.fields:
+            if item.minimum is not None or item.maximum is not None:
+                yield _range(dataset, item, "warning" if dataset.derived else "error")
+    for rule in dataset.quality:
+        if not isinstance(rule, RowCount):
+            yield _quality(dataset, rule, columns)
+
+
+def _row_count(dataset: Dataset) -> Expectation:
+    """A table without the rule may be empty (no alarm on a dry day); its count is recorded all the same."""
+    minimum = max((rule.minimum for rule in dataset.quality if isinstance(rule, RowCount)), default=0)
+    text = Text(vi=f"Bảng có ít nhất {minimum} dòng", en=f"The table has at least {minimum} rows")
+    return Expectation("row_count", "expect_table_row_count_to_be_between", {"min_value": minimum}, text)
+
+
+def _not_null(rule: str, item: ContractField, text: Text) -> Expectation:
+    return Expectation(
+        rule,
+        "expect_column_values_to_not_be_null",
+        {"column": item.name},
+        Text(vi=f"{text.vi}: {item.title.vi}", en=f"{text.en}: {item.title.en}"),
+        breaks=f"{backtick(item.name)} IS NULL",
+    )
+
+
+def _key_unique(dataset: Dataset) -> Expectation:
+    names = ", ".join(dataset.key)
+    text = Text(vi=f"Mỗi khoá một dòng: {names}", en=f"One row per key: {names}")
+    partition = ", ".join(backtick(name) for name in dataset.key)
+    breaks = f"count(*) OVER (PARTITION BY {partition}) > 1"
+    if len(dataset.key) == 1:
+        kwargs: dict[str, Any] = {"column": dataset.key[0]}
+        return Expectation("key.unique", "expect_column_values_to_be_unique", kwargs, text, breaks=breaks)
+    kwargs = {"column_list": list(dataset.key), "ignore_row_if": "never"}
+    return Expectation("key.unique", "expect_compound_columns_to_be_unique", kwargs, text, breaks=breaks)
+
+
+def _in_set(rule: str, column: str, values: Iterable[object], vi: str, en: str) -> Expectation:
+    allowed = list(values)
+    listed = ", ".join(literal(value) for value in allowed)
+    return Expectation(
+        rule,
+        "expect_column_values_to_be_in_set",
+        {"column": column, "value_set": allowed},
+        Text(vi=f"{column} thuộc {vi}", en=f"{column} is one of {en}"),
+        breaks=f"{backtick(column)} NOT IN ({listed})",
+    )
+
+
+def _codes(dataset: Dataset, item: ContractField, registry: Registry) -> list[object]:
+    codes = registry.code_list(str(item.code_list)).codes
+    rule = f"{item.name}.code_list"
+    if item.type.name == "string":
+        return list(codes)
+    if item.type.name in {"integer", "bigint"}:
+        try:
+            return [int(code) for code in codes]
+        except ValueError as error:
+            raise Untranslatable(dataset.id, rule, TARGET, f"a code of {item.code_list} is no {item.type}") from error
+    raise Untranslatable(dataset.id, rule, TARGET, f"codes are text or whole numbers, {item.name} is {item.type}")
+
+
+def _system_sets(dataset: Dataset, registry: Registry, columns: tuple[str, ...]) -> Iterator[Expectation]:
+    """The columns that the platform adds: QC flag and origin; a mart may join rows of several origins."""
+    if "qc_flag" in columns:
+        flags = [int(code) for code in registry.code_list("qc_flags").codes]
+        yield _in_set("qc_flag.code_list", "qc_flag", flags, "danh mục qc_flags", "qc_flags")
+        yield Expectation(
+            "qc_flag.required",
+            "expect_column_values_to_not_be_null",
+            {"column": "qc_flag"},
+            Text(vi="Mỗi dòng có cờ chất lượng", en="Every row has a quality flag"),
+            breaks=f"{backtick('qc_flag')} IS NULL",
+        )
+    if "origin" in columns:
+        origins = [*system.ORIGINS, "mixed"] if dataset.mart else [*system.ORIGINS]
+        yield _in_set("origin.code_list", "origin", origins, "nguồn gốc đã biết", ", ".join(origins))
+        if "origin" not in dataset.has:
+            yield Expectation(
+                "origin.required",
+                "expect_column_values_to_not_be_null",
+                {"column": "origin"},
+                Text(vi="Mỗi dòng nói rõ nguồn gốc", en="Every row says its origin"),
+                breaks=f"{backtick('origin')} IS NULL",
+            )
+
+
+def _range(dataset: Dataset, item: ContractField, severity: Severity) -> Expectation:
+    if not item.type.is_numeric:
+        raise Untranslatable(dataset.id, f"{item.name}.range", TARGET, f"a range needs a number, not {item.type}")
+    column = backtick(item.name)
+    kwargs: dict[str, Any] = {"column": item.name}
+    broken = []
+    if item.minimum is not None:
+        kwargs["min_value"] = _number(item.minimum)
+        broken.append(f"{column} < {literal(item.minimum)}")
+    if item.maximum is not None:
+        kwargs["max_value"] = _number(item.maximum)
+        broken.append(f"{column} > {literal(item.maximum)}")
+    low = "−∞" if item.minimum is None else f"{item.minimum:f}"
+    high = "∞" if item.maximum is None else f"{item.maximum:f}"
+    unit = f" {item.unit}" if item.unit else ""
+    return Expectation(
+        f"{item.name}.range",
+        "expect_column_values_to_be_between",
+        kwargs,
+        Text(vi=f"{item.title.vi} trong [{low}; {high}]{unit}", en=f"{item.title.en} in [{low}; {high}]{unit}"),
+        severity,
+        breaks=" OR ".join(broken),
+    )
+
+
+def _number(value: Decimal) -> int | float:
+    """JSON has one kind of number; limits of contracts have few digits, so nothing is lost."""
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
+def _quality(dataset: Dataset, rule: Rule, columns: tuple[str, ...]) -> Expectation:
+    match rule:
+        case Completeness():
+            return _completeness(dataset, rule, columns)
+        case Comparison():
+            return _comparison(dataset, rule, columns)
+        case RequiredTogether():
+            return _required_when(dataset, rule, columns)
+        case RowCount():
+            return _row_count(dataset)
+        case _:
+            assert_never(rule)
+
+
+def _known(dataset: Dataset, rule: str, columns: tuple[str, ...], *names: str) -> None:
+    for name in names:
+        if name not in columns:
+            raise Untranslatable(dataset.id, rule, TARGET, f"the table has no column {name}")
+
+
+def _completeness(dataset: Dataset, rule: Completeness, columns: tuple[str, ...]) -> Expectation:
+    name = f"{rule.field}.completeness"
+    _known(dataset, name, columns, rule.field)
+    if not 0 <= rule.minimum_pct <= 100:
+        raise Untranslatable(dataset.id, name, TARGET, f"{rule.minimum_pct} is no percentage")
+    return Expectation(
+        name,
+        "expect_column_values_to_not_be_null",
+        {"column": rule.field, "mostly": _number(rule.minimum_pct / 100)},
+        Text(
+            vi=f"{rule.field} có giá trị ở ít nhất {rule.minimum_pct:f} % số dòng",
+            en=f"{rule.field} is known in at least {rule.minimum_pct:f} % of the rows",
+        ),
+        breaks=f"{backtick(rule.field)} IS NULL",
+    )
+
+
+_OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+
+
+def _comparison(dataset: Dataset, rule: Comparison, columns: tuple[str, ...]) -> Expectation:
+    name = f"comparison.{rule.left}.{rule.right}"
+    _known(dataset, name, columns, rule.left, rule.right)
+    greater, smaller = (rule.left, rule.right) if rule.operator.startswith(">") else (rule.right, rule.left)
+    said = f"{rule.left} {rule.operator} {rule.right}"
+    return Expectation(
+        name,
+        "expect_column_pair_values_a_to_be_greater_than_b",
+        {
+            "column_A": greater,
+            "column_B": smaller,
+            "or_equal": rule.operator.endswith("="),
+            "ignore_row_if": "either_value_is_missing",
+        },
+        Text(vi=f"{said} khi cả hai đều có giá trị", en=f"{said} wherever both are known"),
+        breaks=f"{backtick(rule.left)} {_OPPOSITE[rule.operator]} {backtick(rule.right)}",
+    )
+
+
+def _required_when(dataset: Dataset, rule: RequiredTogether, columns: tuple[str, ...]) -> Expectation:
+    name = f"required_when.{rule.field}.{rule.when}"
+    _known(dataset, name, columns, rule.field, rule.when)
+    if dataset.field(rule.when).type.name != "string":
+        raise Untranslatable(dataset.id, name, TARGET, f"`equals` is text, {rule.when} is not")
+    breaks = f"{backtick(rule.when)} = {literal(rule.equals)} AND {backtick(rule.field)} IS NULL"
+    return Expectation(
+        name,
+        "unexpected_rows_expectation",
+        # Braces are the library's placeholders: a literal one is doubled.
+        {"unexpected_rows_query": f"SELECT 1 FROM {{batch}} WHERE {breaks.replace('{', '{{').replace('}', '}}')}"},
+        Text(
+            vi=f"{rule.field} có giá trị khi {rule.when} = {rule.equals}",
+            en=f"{rule.field} is known where {rule.when} is {rule.equals}",
+        ),
+        breaks=breaks,
+    )

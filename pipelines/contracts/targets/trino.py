@@ -1,0 +1,144 @@
+"""Trino target: which columns people may read, and the views through which they read them.
+
+Nobody but the platform reads ``silver`` and ``gold``. A view of ``published`` is pinned to one Delta version that
+passed its verdict; a view of ``live`` follows the streamed table and says so in ``data_label``. Both run with the
+rights of their owner (SECURITY DEFINER), so that what the view leaves out cannot be reached.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pipelines.contracts.logical_types import LogicalType
+from pipelines.contracts.model import ContractField, Dataset
+from pipelines.contracts.names import double_quote, literal
+from pipelines.contracts.targets.delta import comment
+
+PUBLISHED, LIVE = "published", "live"
+LABEL_COLUMN, LIVE_LABEL = "data_label", "live"
+
+_SYSTEM_COMMENTS: Mapping[str, str] = {
+    "qc_flag": "Cờ chất lượng (QARTOD) — Quality flag",
+    "qc_detail": "Phép kiểm tra không đạt — Tests that did not pass",
+    "origin": "Nguồn gốc: observed, replay, synthetic — Origin",
+    "revision": "Lần sửa của nguồn — Revision at the source",
+    "received_at": "Thời điểm tiếp nhận (UTC) — Time of receipt",
+}
+"""The system columns that people see; the position in the raw topic is the platform's own affair."""
+
+_PIN = re.compile(r"FOR VERSION AS OF (?:BIGINT )?'?(\d+)'?")
+
+
+def column_type(kind: LogicalType) -> str:
+    """The type that Trino's Delta connector reports: an instant has milliseconds there, microseconds at rest."""
+    return "timestamp(3) with time zone" if kind.name == "timestamp" else kind.on("trino")
+
+
+def is_granted(field: ContractField) -> bool:
+    """Whether a field may be published: not personal or sensitive, no token of a person, no free text."""
+    return field.classification in {"open", "internal"} and field.tokenise is None and not field.free_text
+
+
+def granted_columns(dataset: Dataset) -> tuple[str, ...]:
+    """The columns of the published and live views in order: the granted fields, then what the platform adds."""
+    own = [f.name for f in dataset.fields if is_granted(f)]
+    if dataset.mart:
+        return tuple(own)
+    system = ["origin", "received_at"]
+    if dataset.stream:
+        system = ["qc_flag", "qc_detail", "origin", "revision", "received_at"]
+    return tuple(own + [name for name in system if name not in own])
+
+
+def withheld_columns(dataset: Dataset) -> tuple[str, ...]:
+    """The contract's fields that no view shows."""
+    return tuple(f.name for f in dataset.fields if not is_granted(f))
+
+
+def column_comments(dataset: Dataset) -> Mapping[str, str]:
+    """Comment per granted column: Vietnamese first, unit, English."""
+    own = {f.name: comment(f) for f in dataset.fields if is_granted(f)}
+    return {name: own.get(name, _SYSTEM_COMMENTS.get(name, "")) for name in granted_columns(dataset)}
+
+
+def published_view(catalog: str, dataset: Dataset, version: int) -> str:
+    """The DDL that moves the pin of a dataset to a Delta version.
+
+    Raises:
+        ValueError: a version below 0, or a dataset of which no column is granted.
+    """
+    if version < 0:
+        raise ValueError(f"{version} is not a Delta version")
+    columns = ", ".join(double_quote(name) for name in _readable(dataset))
+    return (
+        f"CREATE OR REPLACE VIEW {_table(catalog, PUBLISHED, dataset.id)} COMMENT {literal(_title(dataset))} "
+        f"SECURITY DEFINER AS SELECT {columns} FROM {_table(catalog, dataset.layer, dataset.id)} "
+        f"FOR VERSION AS OF {version}"
+    )
+
+
+def live_view(catalog: str, dataset: Dataset) -> str:
+    """The DDL of the unpinned view of a streamed or derived table, labelled ``live`` in every row.
+
+    Raises:
+        ValueError: the dataset is no stream, or no column of it is granted.
+    """
+    if not is_live(dataset):
+        raise ValueError(f"{dataset.id} is not streamed: it has no live view")
+    columns = ", ".join(double_quote(name) for name in _readable(dataset))
+    return (
+        f"CREATE OR REPLACE VIEW {_table(catalog, LIVE, dataset.id)} COMMENT {literal(_title(dataset))} "
+        f"SECURITY DEFINER AS SELECT {columns}, {literal(LIVE_LABEL)} AS {double_quote(LABEL_COLUMN)} "
+        f"FROM {_table(catalog, 'silver', dataset.id)}"
+    )
+
+
+def is_live(dataset: Dataset) -> bool:
+    """Whether a dataset has a live view: streams, and what stream jobs compute from them."""
+    return dataset.stream is not None or dataset.derived is not None
+
+
+def pinned_version(definition: str) -> int | None:
+    """The Delta version in a view's definition as Trino stores it; None when the view is not pinned."""
+    match = _PIN.search(definition)
+    return int(match[1]) if match else None
+
+
+def steward_views(catalog: str, protected: tuple[str, ...]) -> Mapping[str, str]:
+    """The quality tables that stewards read, table → DDL of its view ``live.quality_<table>``.
+
+    Refused bytes and quarantined rows are never shown; of ``protected`` datasets the detail is left out too, because
+    an error message may quote a value.
+    """
+    listed = ", ".join(literal(dataset) for dataset in protected)
+    detail = f"CASE WHEN dataset IN ({listed}) THEN NULL ELSE detail END AS detail" if protected else "detail"
+    provenance = "dataset, raw_partition, raw_offset, received_at"
+    selected = {
+        "verdict": "*",
+        "result": "*",
+        "outcome": "*",
+        "dead_letter": f"{provenance}, raw_topic, reason, {detail}",
+        "quarantine": f"{provenance}, reason, {detail}",
+    }
+    return {
+        table: (
+            f"CREATE OR REPLACE VIEW {_table(catalog, LIVE, f'quality_{table}')} SECURITY DEFINER AS "
+            f"SELECT {columns} FROM {_table(catalog, 'quality', table)}"
+        )
+        for table, columns in selected.items()
+    }
+
+
+def _readable(dataset: Dataset) -> tuple[str, ...]:
+    if not any(is_granted(f) for f in dataset.fields):
+        raise ValueError(f"{dataset.id}: no field is open or internal, so nothing of it can be published")
+    return granted_columns(dataset)
+
+
+def _title(dataset: Dataset) -> str:
+    return f"{dataset.title.vi} — {dataset.title.en}"
+
+
+def _table(catalog: str, schema: str, name: str) -> str:
+    return ".".join(double_quote(part) for part in (catalog, schema, name))
