@@ -1,4 +1,4 @@
-"""Seals one payload into the record of its raw topic, or refuses it with a reason. Pure: no clock, no files, no network.
+"""Seals one payload into the record of its raw topic, or refuses it with a reason. Pure: no clock, files or network.
 
 Open and internal datasets: a usable object is normalised and completed, anything else travels exactly as it came, so
 that the stream job can put its bytes into the dead letter. Personal and sensitive datasets: only known, typed fields

@@ -18,8 +18,9 @@ _MAX_DIGITS = 40
 def coerce(field: ContractField, value: Any) -> Any:
     """Return `value` in the JSON form of the field's logical type; None stays None.
 
-    A text that is a number becomes one, a whole number becomes a code, a time becomes UTC, a decimal is rounded half
-    up to the scale of the contract. Ranges are not looked at: an extreme value is flagged later, never refused.
+    A text that is a number or a truth value becomes one, a whole number becomes a code, a time becomes UTC, a decimal
+    is rounded half up to the scale of the contract. Ranges are not looked at: an extreme value is flagged later, never
+    refused.
 
     Raises:
         Invalid: the value is of another type; the text names the field and never repeats the value.
@@ -36,8 +37,9 @@ def _coerce(kind: LogicalType, value: Any) -> Any:
     if kind.name == "string":
         return _string(value)
     if kind.name == "boolean":
-        if isinstance(value, bool):
-            return value
+        known = {"true": True, "false": False}.get(value.strip().lower()) if isinstance(value, str) else value
+        if isinstance(known, bool):
+            return known
         raise Invalid("true or false is expected")
     if kind.name in {"timestamp", "date"}:
         if not isinstance(value, str):

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipelines.gateway.envelope import RawRecord
 from pipelines.runtime.errors import LakeError
+from pipelines.runtime.kafka import producer_config
 from pipelines.runtime.settings import Settings
 
 QUEUE_RECORDS = 20_000
@@ -25,18 +26,14 @@ class PublishError(LakeError):
     """Records that Kafka did not take, with the first cause."""
 
 
-def producer_config(bootstrap: str) -> dict[str, str | int | bool]:
-    """The producer of every raw topic (librdkafka names).
+def publisher_config(bootstrap: str) -> dict[str, str | int | float | bool]:
+    """The producer of every raw topic (librdkafka names): idempotent, acknowledged by all, bounded.
 
     `murmur2_random` is the partitioner of the Java clients: one entity lands in one partition whoever sends it.
     """
     return {
-        "bootstrap.servers": bootstrap,
-        "acks": "all",
-        "enable.idempotence": True,
+        **producer_config(bootstrap),
         "partitioner": "murmur2_random",
-        "compression.type": "lz4",
-        "linger.ms": 5,
         "queue.buffering.max.messages": QUEUE_RECORDS,
         "queue.buffering.max.kbytes": QUEUE_KBYTES,
         "delivery.timeout.ms": 60_000,
@@ -50,10 +47,12 @@ class Publisher:
     `counts` holds, by topic without namespace, how many records Kafka has acknowledged.
     """
 
-    def __init__(self, settings: Settings, bootstrap: str, overrides: Mapping[str, str | int | bool] | None = None):
+    def __init__(
+        self, settings: Settings, bootstrap: str, overrides: Mapping[str, str | int | float | bool] | None = None
+    ):
         """Open the producer for the brokers at `bootstrap` ("host:port,…"); `overrides` are librdkafka settings."""
         self._settings = settings
-        self._producer = Producer({**producer_config(bootstrap), **(overrides or {})})
+        self._producer = Producer({**publisher_config(bootstrap), **(overrides or {})})
         self._failures: list[tuple[str, str]] = []
         self.counts: Counter[str] = Counter()
 

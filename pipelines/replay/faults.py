@@ -22,7 +22,8 @@ from pipelines.gateway.wire import encode_object
 from pipelines.replay.deliveries import Delivery, Replay, arrival, in_order, key_of, tell_truth
 from pipelines.replay.readings import Reading
 
-MALFORMED, MISSING_KEY, MISSING_EVENT_TIME, FUTURE = "malformed", "missing_key", "missing_event_time", "future"
+REFUSED = "refused:{reason}"
+"""How the stream job names what the gateway refused; all reasons have the dead letter's form `reason[:detail]`."""
 LARGE_BYTES = 5 * 1024 * 1024
 NOT_A_NUMBER = "không đo được"
 _NUMBERS = frozenset({"decimal", "double", "integer", "bigint"})
@@ -154,7 +155,8 @@ Maker = Callable[[Dataset, dict[str, Any], int], Payload]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of bad input: how it is made and why an open dataset refuses it.
+    """One kind of bad input: how it is made and why an open dataset refuses it (`{key}`, `{time}`, `{measure}` stand
+    for field names).
 
     A protected dataset refuses it before the topic as personal_unparseable, unless it is `typed` (a usable object).
     An accepted kind has no reason and is `quarantined`.
@@ -202,16 +204,16 @@ def _large(dataset: Dataset, body: dict[str, Any], number: int) -> Payload:
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("empty", lambda d, b, n: b"", MALFORMED),
-    Kind("truncated", _truncated, MALFORMED),
-    Kind("not_utf8", lambda d, b, n: b"\xff\xfe\x00stage", MALFORMED),
-    Kind("not_an_object", lambda d, b, n: b"[1,2,3]", MALFORMED),
-    Kind("wrong_type", _wrong_type, MALFORMED),
-    Kind("missing_key", _without_key, MISSING_KEY),
-    Kind("missing_event_time", _without_time, MISSING_EVENT_TIME),
+    Kind("empty", lambda d, b, n: b"", "empty"),
+    Kind("truncated", _truncated, "malformed"),
+    Kind("not_utf8", lambda d, b, n: b"\xff\xfe\x00stage", "malformed"),
+    Kind("not_an_object", lambda d, b, n: b"[1,2,3]", "not_an_object"),
+    Kind("wrong_type", _wrong_type, "type:{measure}"),
+    Kind("missing_key", _without_key, "missing_key:{key}"),
+    Kind("missing_event_time", _without_time, "missing_event_time:{time}"),
     Kind("unknown_code", _unknown_code, None, typed=True),
-    Kind("clock_2030", _clock_2030, FUTURE, typed=True),
-    Kind("too_large", _large, TOO_LARGE, typed=True),
+    Kind("clock_2030", _clock_2030, "future", typed=True),
+    Kind("too_large", _large, REFUSED.format(reason=TOO_LARGE), typed=True),
 )
 """Every kind of bad input that a replay can send."""
 
@@ -225,9 +227,7 @@ def _malformed(dataset: Dataset, regular: Sequence[Delivery], count: int, chance
     for number, kind in enumerate(kinds, start=1):
         base = chance.choice(of_entity if kind.name == "clock_2030" else regular)
         payload = kind.make(dataset, dict(base.body or {}), number)
-        reason = kind.reason
-        if reason is not None and not kind.typed and is_protected(dataset):
-            reason = PERSONAL_UNPARSEABLE
+        reason = _reason(kind, dataset, base)
         accepted = reason is None and isinstance(payload, dict)
         yield replace(
             base,
@@ -239,3 +239,12 @@ def _malformed(dataset: Dataset, regular: Sequence[Delivery], count: int, chance
             key=key_of(dataset, payload) if accepted and isinstance(payload, dict) else None,
             body=payload if accepted and isinstance(payload, dict) else None,
         )
+
+
+def _reason(kind: Kind, dataset: Dataset, base: Delivery) -> str | None:
+    if kind.reason is None:
+        return None
+    if is_protected(dataset) and not kind.typed:
+        return REFUSED.format(reason=PERSONAL_UNPARSEABLE)
+    measure = _measure(dataset, base.body or {}).name
+    return kind.reason.format(key=dataset.entity_key[0], time=dataset.event_time, measure=measure)

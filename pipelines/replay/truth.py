@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class DatasetTruth:
 
     sent = refused + duplicate + on_time + late + corrected. `quarantined` is a part of the accepted ones that the
     stream passes and landing sets aside. `silver_rows` counts distinct contract keys that end in silver,
-    `revised_rows` those whose final version is not the first. `refused` counts by reason (see `faults`).
+    `revised_rows` those whose final version is not the first. `refused` counts by `reason[:detail]` of the dead letter.
     """
 
     sent: int
@@ -53,6 +53,18 @@ class DatasetTruth:
     def accepted(self) -> int:
         """Records that reach landing with an effect of their own."""
         return self.on_time + self.late + self.corrected
+
+    def sent_times(self, times: int) -> DatasetTruth:
+        """The truth after the same replay was sent so often: nothing is new but duplicates and refused records.
+
+        It holds for a replay without records beyond the dedupe horizon (`FaultPlan.week_old`).
+        """
+        return replace(
+            self,
+            sent=times * self.sent,
+            refused={reason: times * count for reason, count in self.refused.items()},
+            duplicate=times * self.duplicate + (times - 1) * self.accepted,
+        )
 
 
 @dataclass(frozen=True)
