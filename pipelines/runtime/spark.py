@@ -1,0 +1,31 @@
+"""Sessions of the Spark Connect server."""
+
+import os
+from typing import TYPE_CHECKING
+
+from pipelines.runtime.services import endpoints
+from pipelines.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql.connect.session import SparkSession
+
+
+def session(settings: Settings) -> "SparkSession":
+    """Return a new session of the running server; end it with `stop()`, which leaves the server running.
+
+    Its time zone is UTC. Raises ServiceError when Spark is down.
+    """
+    remote = endpoints(settings).spark_remote
+    from pyspark.sql.connect.session import SparkSession
+
+    return SparkSession.builder.remote(remote).create()
+
+
+def client_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables under which `SparkSession.builder.getOrCreate()` and dbt reach the running server."""
+    return {"SPARK_REMOTE": endpoints(settings).spark_remote}
+
+
+def use_in_process(settings: Settings) -> None:
+    """Make every Spark session of this process one of the running server (for libraries that make their own)."""
+    os.environ.update(client_environment(settings))

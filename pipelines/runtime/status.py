@@ -1,0 +1,114 @@
+"""What runs: services, Flink jobs, and sections that other packages add. Only reads."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+
+from pipelines.runtime import flink
+from pipelines.runtime.errors import ServiceError
+from pipelines.runtime.ports import remembered_ports, service_folder
+from pipelines.runtime.process import ProcessRecord, service_processes
+from pipelines.runtime.servers import SPECS
+from pipelines.runtime.service import Context, Service
+from pipelines.runtime.settings import Settings
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """One service or daemon; `state` is ready, unready (alive, probe not content), dead (to be restarted) or stopped.
+
+    `rss_bytes` sums its processes; pages that they share count once for each.
+    """
+
+    name: str
+    state: str
+    pid: int | None
+    ports: Mapping[str, int]
+    uptime_s: float | None
+    rss_bytes: int
+    restarts: int
+    detail: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table that another package adds to `lake status`: title, column names, rows; `is_good` colours it."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[str]]
+    is_good: bool = True
+
+
+# Other packages add theirs when they are imported by the command line: dataset freshness, the ledger.
+status_sections: list[Callable[[Settings], Section]] = []
+
+
+def service_statuses(settings: Settings) -> tuple[ServiceStatus, ...]:
+    """Return every service of the installation and every daemon that was started, probing those that live."""
+    services = _services_with_ports(settings)
+    known = [spec.name for spec in SPECS]
+    records = {path.parent.name: path.parent for path in sorted((settings.state / "services").glob("*/process.json"))}
+    names = [*known, *(name for name in records if name not in known)]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return tuple(pool.map(lambda name: _status(settings, name, services.get(name)), names))
+
+
+def _services_with_ports(settings: Settings) -> dict[str, Service]:
+    ports = {spec.name: remembered_ports(settings, spec.name) for spec in SPECS}
+    if not all(set(ports[spec.name]) >= set(spec.ports) for spec in SPECS):
+        # Never started here: ports are given by `lake up` alone, a status only reads.
+        return {}
+    context = Context(settings=settings, ports=ports)
+    return {spec.name: spec.build(context) for spec in SPECS}
+
+
+def _status(settings: Settings, name: str, service: Service | None) -> ServiceStatus:
+    folder = service_folder(settings, name)
+    record = ProcessRecord.read(folder)
+    if record is None:
+        return ServiceStatus(name, "stopped", None, {}, None, 0, 0, "")
+    rss_bytes = sum(_rss_bytes(process) for process in service_processes(folder))
+    if record.process() is None:
+        detail = "its process is gone; the supervisor restarts it"
+        return ServiceStatus(name, "dead", None, record.ports, None, rss_bytes, record.restarts, detail)
+    missing = service.probe() if service is not None else None
+    state = "ready" if missing is None else "unready"
+    uptime_s = max(0.0, time.time() - record.started_at_s)
+    return ServiceStatus(
+        name, state, record.pid, record.ports, uptime_s, rss_bytes, record.restarts, missing or ""
+    )
+
+
+def _rss_bytes(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def flink_jobs(settings: Settings) -> tuple[flink.FlinkJob, ...]:
+    """Return the jobs of the cluster, or none when it is down."""
+    try:
+        return flink.jobs(settings)
+    except ServiceError:
+        return ()
+
+
+def status_json(settings: Settings) -> dict[str, Any]:
+    """Return everything as plain values: `services`, `flink_jobs`, and `sections` by title."""
+    sections = [section(settings) for section in status_sections]
+    return {
+        "state_folder": str(settings.state),
+        "namespace": settings.namespace,
+        "services": [asdict(service) for service in service_statuses(settings)],
+        "flink_jobs": [asdict(job) for job in flink_jobs(settings)],
+        "sections": {
+            section.title: [dict(zip(section.columns, row, strict=True)) for row in section.rows]
+            for section in sections
+        },
+    }
