@@ -1,0 +1,16 @@
+{#- Whether a reading may be evaluated: QARTOD flags 4 (fail) and 9 (missing) may not. -#}
+{%- macro is_usable(flag) -%}
+    ({{ flag }} is null or {{ flag }} not in (4, 9))
+{%- endmacro -%}
+
+
+{#- The origin of a group of rows: the one that they share, or `mixed`. -#}
+{%- macro common_origin(origin) -%}
+    if(min({{ origin }}) = max({{ origin }}), min({{ origin }}), 'mixed')
+{%- endmacro -%}
+
+
+{#- A share in percent; null where there is nothing to divide by. -#}
+{%- macro share_pct(part, whole) -%}
+    if({{ whole }} = 0, null, 100.0D * {{ part }} / {{ whole }})
+{%- endmacro -%}

@@ -1,0 +1,91 @@
+-- Speed is weighted by vehicles where an hour has counts beside speeds, else the plain mean of the readings. Free flow
+-- is a percentile of the lane's off-peak speeds, or of all its speeds where the night was never measured.
+with readings as (
+    select
+        detector_id,
+        lane_no,
+        observed_at,
+        date_trunc('hour', observed_at) as hour_start_at,
+        vehicle_count,
+        mean_speed_kmh,
+        occupancy_pct,
+        travel_time_s,
+        origin,
+        {{ local_hour('observed_at') }} >= {{ var('traffic_off_peak_from_hour') }}
+        or {{ local_hour('observed_at') }} < {{ var('traffic_off_peak_until_hour') }} as is_off_peak
+    from {{ ref('stg_lane_minute') }}
+    where {{ is_usable('qc_flag') }}
+),
+
+-- One row per lane: its free-flow speed and, for lanes that measure travel times only, its free-flow travel time.
+lanes as (
+    select
+        detector_id,
+        lane_no,
+        coalesce(
+            percentile(cast(mean_speed_kmh as double), {{ var('traffic_free_flow_percentile') }})
+                filter (where is_off_peak),
+            percentile(cast(mean_speed_kmh as double), {{ var('traffic_free_flow_percentile') }})
+        ) as free_flow_speed_kmh,
+        coalesce(
+            percentile(cast(travel_time_s as double), 1 - {{ var('traffic_free_flow_percentile') }})
+                filter (where is_off_peak),
+            percentile(cast(travel_time_s as double), 1 - {{ var('traffic_free_flow_percentile') }})
+        ) as free_flow_travel_time_s
+    from readings
+    group by
+        detector_id,
+        lane_no
+),
+
+hours as (
+    select
+        detector_id,
+        lane_no,
+        hour_start_at,
+        count(*) as reading_count,
+        cast(sum(vehicle_count) as int) as vehicle_count,
+        cast(
+            coalesce(
+                sum(mean_speed_kmh * vehicle_count) filter (where mean_speed_kmh is not null)
+                / nullif(sum(vehicle_count) filter (where mean_speed_kmh is not null), 0),
+                avg(mean_speed_kmh)
+            ) as decimal(9, 3)
+        ) as mean_speed_kmh,
+        cast(avg(occupancy_pct) as decimal(9, 3)) as occupancy_pct,
+        cast(avg(travel_time_s) as decimal(9, 3)) as travel_time_s,
+        {{ common_origin('origin') }} as origin
+    from readings
+    group by
+        detector_id,
+        lane_no,
+        hour_start_at
+),
+
+-- At standstill the index is unknown, not infinite.
+final as (
+    select
+        hours.detector_id,
+        hours.lane_no,
+        hours.hour_start_at,
+        {{ local_date('hours.hour_start_at') }} as local_date,
+        hours.reading_count,
+        hours.vehicle_count,
+        hours.mean_speed_kmh,
+        hours.occupancy_pct,
+        hours.travel_time_s,
+        lanes.free_flow_speed_kmh,
+        case
+            when hours.mean_speed_kmh > 0 then lanes.free_flow_speed_kmh / cast(hours.mean_speed_kmh as double)
+            when hours.mean_speed_kmh is null and lanes.free_flow_travel_time_s > 0
+                then cast(hours.travel_time_s as double) / lanes.free_flow_travel_time_s
+        end as travel_time_index,
+        hours.origin
+    from hours
+    inner join lanes
+        on
+            hours.detector_id = lanes.detector_id
+            and hours.lane_no = lanes.lane_no
+)
+
+select * from final

@@ -1,0 +1,236 @@
+"""Builds the marts: one dbt process per run against Spark Connect, isolated, with its artefacts beside the run manifest.
+
+What is planned (arguments, environment, which tables keep their declaration) is pure and tested alone; only
+:func:`build` starts a process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from pipelines.contracts.model import Dataset
+from pipelines.contracts.registry import Registry
+from pipelines.contracts.targets.delta import PROPERTIES, comment
+from pipelines.runtime.errors import LakeError
+from pipelines.runtime.settings import Settings
+from pipelines.warehouse.manifest import (
+    RunManifest,
+    affected_marts,
+    current_versions,
+    missing_inputs,
+    run_folder,
+    with_gold,
+)
+
+Progress = Callable[[str], None]
+"""Told of every step in one line: ``1 of 8 OK created sql table model gold.dim_ward``."""
+
+_SHOWN = {"LogModelResult", "LogTestResult", "LogUnitTestResult", "LogNodeNoOpResult", "LogHookEndLine"}
+_BAD = {"error", "fail", "runtime error", "partial success"}
+_PARTIAL_PARSE = "partial_parse.msgpack"
+
+
+class DbtError(LakeError):
+    """A build that failed; ``failing`` are the nodes, ``results`` says the state of every node that was reached."""
+
+    def __init__(self, what: str, remedy: str, failing: Sequence[str] = ()) -> None:
+        """Keep the failing nodes apart for callers that report them."""
+        super().__init__(what, remedy)
+        self.failing = tuple(failing)
+
+
+@dataclass(frozen=True)
+class DbtResult:
+    """What a build did.
+
+    ``gold`` maps mart id → Delta version; ``not_built`` are the marts left out because an input has no version;
+    ``warnings`` the tests that warned, with their message; ``seconds`` how long each node took;
+    ``was_built`` is False when the run had been built before and nothing was done.
+    """
+
+    run_id: str
+    gold: Mapping[str, int]
+    not_built: tuple[str, ...]
+    warnings: tuple[str, ...]
+    seconds: Mapping[str, float]
+    was_built: bool
+
+
+def build(
+    settings: Settings,
+    registry: Registry,
+    manifest: RunManifest,
+    *,
+    spark_remote: str,
+    unit_tests: bool = False,
+    force: bool = False,
+    progress: Progress = lambda _line: None,
+) -> DbtResult:
+    """Build and test every mart whose inputs the manifest has, and record the gold versions in the manifest.
+
+    A run whose marts are recorded already is left alone unless ``force``. ``spark_remote`` is the address of the
+    Spark Connect server (``sc://host:port``). ``unit_tests`` runs the models' unit tests first.
+
+    Raises:
+        DbtError: a model or a test failed, or dbt could not start; it names the nodes and the compiled SQL. Nothing
+            is recorded then, and what is published stays.
+    """
+    missing = missing_inputs(manifest, registry)
+    not_built = affected_marts(registry, missing)
+    wanted = [mart for mart in registry.marts() if mart.id not in not_built]
+    recorded = {mart.id: manifest.gold.get(f"gold.{mart.id}") for mart in wanted}
+    done = {name: version for name, version in recorded.items() if version is not None}
+    if len(done) == len(wanted) and not force:
+        progress(f"run {manifest.run_id} has been built before: nothing to do")
+        return DbtResult(manifest.run_id, done, not_built, (), {}, was_built=False)
+    for name in missing:
+        progress(f"silver.{name} has no version in this run: {', '.join(affected_marts(registry, [name]))} left out")
+
+    folder = run_folder(settings, manifest.run_id) / "dbt"
+    cache = settings.lake_root / settings.namespace / "_runs" / f".{_PARTIAL_PARSE}"
+    folder.mkdir(parents=True, exist_ok=True)
+    gold_root = settings.lake_root / settings.namespace / "gold"
+    gold_root.mkdir(parents=True, exist_ok=True)
+    keep = [mart.id for mart in wanted if is_declared(gold_root / mart.id, mart)]
+    command = arguments(settings.home / "dbt_project", folder, cache, missing=missing, unit_tests=unit_tests)
+    extra = environment(settings, manifest, keep, spark_remote=spark_remote)
+    status, tail = _run(command, {**os.environ, **extra}, settings.home, progress)
+
+    nodes = _results(folder / "target" / "run_results.json")
+    failing = [name for name, node in nodes.items() if node["status"] in _BAD]
+    if failing or status != 0:
+        raise _failure(manifest.run_id, folder, nodes, failing, tail)
+    _share(folder / "target" / _PARTIAL_PARSE, cache)
+    gold = current_versions(settings, "gold", [mart.id for mart in wanted])
+    with_gold(settings, manifest.run_id, gold)
+    warnings = tuple(f"{name}: {node['message']}" for name, node in nodes.items() if node["status"] == "warn")
+    seconds = {name: float(node["execution_time"]) for name, node in nodes.items()}
+    return DbtResult(manifest.run_id, gold, not_built, warnings, seconds, was_built=True)
+
+
+def arguments(
+    project: Path, folder: Path, cache: Path, *, missing: Collection[str], unit_tests: bool
+) -> tuple[str, ...]:
+    """The dbt command: build everything but what rests on a missing table, artefacts below ``folder``."""
+    # Where the cache does not exist yet dbt would warn; it parses in full without the option as well.
+    partial = ("--partial-parse-file-path", str(cache)) if cache.exists() else ()
+    exclude = [f"source:silver.{name}+" for name in sorted(missing)]
+    return (
+        *(sys.executable, "-m", "dbt.cli.main", "--log-format", "json", "--log-level", "info"),
+        *("--log-level-file", "none", "--no-use-colors", "--no-version-check", *partial),
+        "build",
+        *("--project-dir", str(project), "--profiles-dir", str(project)),
+        *("--target-path", str(folder / "target"), "--log-path", str(folder / "logs")),
+        *(("--exclude", *exclude) if exclude else ()),
+        *(() if unit_tests else ("--exclude-resource-type", "unit_test")),
+    )
+
+
+def environment(
+    settings: Settings, manifest: RunManifest, keep: Iterable[str], *, spark_remote: str
+) -> Mapping[str, str]:
+    """What the project reads from the environment beside what this process has (see macros/lake/inputs.sql)."""
+    root = settings.lake_root / settings.namespace
+    inputs = {
+        "run_id": manifest.run_id,
+        "silver_root": str(root / "silver"),
+        "gold_root": str(root / "gold"),
+        "versions": dict(sorted(manifest.inputs.items())),
+        "keep": sorted(keep),
+        "as_of_date": manifest.local_date.isoformat(),
+    }
+    return {
+        "SPARK_REMOTE": spark_remote,
+        "LAKE_GOLD_SCHEMA": settings.gold_schema,
+        "LAKE_DBT_INPUTS": json.dumps(inputs, ensure_ascii=False),
+        "DO_NOT_TRACK": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def is_declared(path: Path, mart: Dataset) -> bool:
+    """Whether the Delta table at ``path`` has exactly the contract's columns, types, comments and properties, so that
+    a build only overwrites its rows."""
+    if not DeltaTable.is_deltatable(str(path)):
+        return False
+    table = DeltaTable(str(path))
+    stored = [(f.name, f.type, (f.metadata or {}).get(b"comment")) for f in pa.schema(table.schema().to_arrow())]
+    wanted = [(f.name, f.type.arrow, comment(f).encode()) for f in mart.fields]
+    properties = table.metadata().configuration
+    return stored == wanted and all(properties.get(name) == value for name, value in PROPERTIES.items())
+
+
+def _run(command: Sequence[str], env: Mapping[str, str], cwd: Path, progress: Progress) -> tuple[int, list[str]]:
+    """Run dbt, pass its results on as they come; returns the exit status and what it said of errors."""
+    said: list[str] = []
+    with subprocess.Popen(
+        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                event = _event(line)
+                if event is None or event.get("level") == "error":
+                    said.append(str(event.get("msg")) if event else line.rstrip())
+                elif event.get("name") in _SHOWN:
+                    progress(str(event["msg"]).strip())
+        except BaseException:
+            process.terminate()
+            raise
+    return process.returncode, said[-40:]
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """The ``info`` part of one line of dbt's JSON log; None for any other text."""
+    try:
+        info = json.loads(line)["info"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return info if isinstance(info, dict) else None
+
+
+def _results(path: Path) -> dict[str, dict[str, Any]]:
+    """Node name → result, in the order of execution; empty when dbt did not get that far."""
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))["results"]
+    except FileNotFoundError:
+        return {}
+    return {str(result["unique_id"]): result for result in results}
+
+
+def _failure(
+    run_id: str, folder: Path, nodes: Mapping[str, Mapping[str, Any]], failing: Sequence[str], tail: Sequence[str]
+) -> DbtError:
+    if not failing:
+        said = "\n".join(tail) or "it said nothing"
+        return DbtError(f"dbt could not build run {run_id}: {said}", f"Its artefacts are in {folder}.")
+    lines = []
+    for name in failing:
+        node = nodes[name]
+        message = " ".join(str(node.get("message") or "").split())[:400]
+        failures = node.get("failures")
+        count = f" ({failures} rows)" if failures else ""
+        lines.append(f"  {name.split('.', 2)[-1]}: {node['status']}{count}: {message}")
+    skipped = sum(1 for node in nodes.values() if node["status"] == "skipped")
+    what = f"{len(failing)} of {len(nodes)} nodes of run {run_id} failed, {skipped} were skipped:\n" + "\n".join(lines)
+    return DbtError(f"{what}\n", f"The compiled SQL is in {folder / 'target' / 'compiled'}.", failing)
+
+
+def _share(parsed: Path, cache: Path) -> None:
+    """Keep dbt's parse of the project for the namespace's next run; the newest one wins."""
+    if parsed.exists():
+        partial = cache.with_name(f"{cache.name}.{os.getpid()}")
+        shutil.copyfile(parsed, partial)
+        os.replace(partial, cache)
