@@ -1,0 +1,111 @@
+"""The command `lake`: mounts every package's commands and turns expected errors into one clear sentence."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+
+import click
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from pipelines.contracts.errors import ContractError, ContractErrors, Untranslatable
+from pipelines.runtime.errors import LakeError
+
+
+@dataclass(frozen=True)
+class Mount:
+    """Where a command or a group of commands lives; its module is imported only when it is asked for."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+COMMANDS: dict[str, Mount] = {
+    "demo": Mount("pipelines.commands.demo", "demo_app", "Run the whole system on the flood of 2025 and tell its story."),
+    "up": Mount("pipelines.runtime.commands", "services_app:up", "Start the local services."),
+    "down": Mount("pipelines.runtime.commands", "services_app:down", "End exactly what `lake up` began."),
+    "status": Mount("pipelines.runtime.commands", "services_app:status", "Show services, jobs and the freshness of every dataset."),
+    "logs": Mount("pipelines.runtime.commands", "services_app:logs", "Show the log of a service."),
+    "doctor": Mount("pipelines.runtime.commands", "services_app:doctor", "Say everything that is missing on this machine, with its remedy."),
+    "install": Mount("pipelines.runtime.commands", "services_app:install", "Download and check servers and jars."),
+    "contracts": Mount("pipelines.commands.contracts", "contracts_app", "Check, build, apply and show the datasets' contracts."),
+    "replay": Mount("pipelines.replay.commands", "replay_app", "Send the recorded flood, traffic loops or synthetic cameras."),
+    "jobs": Mount("pipelines.commands.jobs", "jobs_app", "The stream jobs of the namespace."),
+    "landing": Mount("pipelines.landing.commands", "landing_app", "From Kafka to Delta tables."),
+    "ledger": Mount("pipelines.commands.ledger", "ledger_app", "What became of every record; fails when it does not add up."),
+    "run": Mount("pipelines.commands.run", "run_app", "The steps of a warehouse run, as Airflow calls them."),
+    "quality": Mount("pipelines.quality.commands", "quality_app", "Verdicts, reports and decisions of the stewards."),
+    "publication": Mount("pipelines.publishing.commands", "publication_app", "What is published, and going back."),
+    "maintain": Mount("pipelines.publishing.commands", "maintain_app", "Compact, clean and vacuum without killing a pin."),
+    "sql": Mount("pipelines.serving.commands", "sql_app", "Query published and live tables with Trino."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group that imports a command's module when it is used: Airflow starts `lake` for every task."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command, in the order in which a new user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        mount = COMMANDS.get(cmd_name)
+        if mount is None:
+            return None
+        attribute, _, inner = mount.attribute.partition(":")
+        app = getattr(importlib.import_module(mount.module), attribute)
+        command = get_command(app)
+        if inner:
+            found = command.get_command(ctx, inner) if isinstance(command, click.Group) else None
+            if found is None:
+                raise LakeError(f"`lake {cmd_name}` is not there: {mount.module} has no command {inner}.")
+            return found
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table above, importing nothing."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, mount.help) for name, mount in COMMANDS.items()])
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        print(version("hue-lakehouse"))
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    help="The urban data lakehouse of Huế. Namespace: LAKE_NAMESPACE (default city; the demo runs in demo).",
+)
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+) -> None:
+    """Options of `lake` itself."""
+
+
+def main() -> None:
+    """Run `lake`; an expected error is one sentence on standard error and exit status 1."""
+    try:
+        app()
+    except (LakeError, ContractError, ContractErrors, Untranslatable) as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

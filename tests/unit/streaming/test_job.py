@@ -1,0 +1,89 @@
+"""The plan of a job follows from contracts alone, and its fingerprint changes exactly when the job must be rebuilt."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipelines.contracts.registry import Registry, load_registry
+from pipelines.runtime.settings import Settings
+from pipelines.streaming.job import Job, alarm_levels, domain_sql, domains, plan, split_statements
+
+ROOT = Path(__file__).parents[3]
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return load_registry(ROOT / "schemas")
+
+
+def _settings(namespace: str = "demo") -> Settings:
+    return Settings.load({"LAKE_HOME": str(ROOT), "LAKE_NAMESPACE": namespace})
+
+
+def _plan(registry: Registry, domain: str = "flood", namespace: str = "demo", bootstrap: str = "127.0.0.1:1") -> Job:
+    return plan(domain, registry, _settings(namespace), bootstrap=bootstrap, now=NOW)
+
+
+def test_every_stream_has_its_sink_and_its_dead_letter(registry: Registry) -> None:
+    for domain in domains(registry):
+        inserts = "\n".join(_plan(registry, domain).inserts)
+        for stream in registry.streams(domain):
+            assert f"INSERT INTO `clean_{stream.id}`" in inserts
+            assert f"'{stream.id}', 'demo.raw.{stream.id}'" in inserts
+
+
+def test_every_derived_table_is_written_by_its_domains_sql(registry: Registry) -> None:
+    for table in (d for d in registry.datasets if d.derived):
+        assert table.derived is not None
+        written = [s for s in domain_sql(table.derived.job, registry) if s.startswith(f"INSERT INTO {table.id} (")]
+        assert len(written) == 1, f"{table.id} is written {len(written)} times by sql/{table.derived.job}.sql"
+
+
+def test_a_replay_namespace_reads_from_the_beginning_and_the_city_from_its_horizon(registry: Registry) -> None:
+    assert "'scan.startup.mode' = 'earliest-offset'" in "\n".join(_plan(registry).ddl)
+    city = "\n".join(_plan(registry, namespace="city").ddl)
+    thirty_days_ago_ms = int((NOW.timestamp() - 30 * 86_400) * 1000)
+    assert f"'scan.startup.timestamp-millis' = '{thirty_days_ago_ms}'" in city
+
+
+def test_where_kafka_listens_and_when_it_is_planned_do_not_rebuild_a_job(registry: Registry) -> None:
+    later = plan("flood", registry, _settings("city"), bootstrap="127.0.0.1:2", now=datetime(2027, 1, 1, tzinfo=UTC))
+    assert later.fingerprint == _plan(registry, namespace="city").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("datasets/flood/river_stage.yaml", "maximum: 15", "maximum: 16"),
+        ("datasets/flood/river_stage.yaml", "watermark: 10 min", "watermark: 11 min"),
+        ("codelists/alarm_levels.yaml", "threshold_m: 3.5", "threshold_m: 3.6"),
+        ("datasets/flood/rain_gauge.yaml", "  - rain_mm: {", "  - stage_m\n  - rain_mm: {"),
+    ],
+)
+def test_what_a_job_computes_changes_its_fingerprint(
+    registry: Registry, tmp_path: Path, file: str, old: str, new: str
+) -> None:
+    schemas = Path(shutil.copytree(ROOT / "schemas", tmp_path / "schemas"))
+    path = schemas / file
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    changed = load_registry(schemas)
+    assert _plan(changed).fingerprint != _plan(registry).fingerprint
+    assert _plan(changed, "camera").fingerprint == _plan(registry, "camera").fingerprint
+
+
+def test_alarm_levels_are_instants_of_hue(registry: Registry) -> None:
+    lines = alarm_levels(registry).split(";")
+    assert "71520|3|3.5|2020-03-14T17:00:00Z|" in lines
+    assert len(lines) == len(registry.code_list("alarm_levels").rows)
+
+
+def test_statements_are_split_at_line_ends_only() -> None:
+    text = "-- a; comment\nSELECT 'x;y' AS a;\n\nINSERT INTO b\nSELECT 1;  \n"
+    assert split_statements(text) == ("SELECT 'x;y' AS a", "INSERT INTO b\nSELECT 1")
