@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from pipelines.runtime import install
+from pipelines.runtime.bootstrap import is_current
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.java import java_home_17, trino_java_home
 from pipelines.runtime.ports import describe_listener, is_free, remembered_ports, service_folder
@@ -155,7 +156,7 @@ def _locks(settings: Settings, _env: Mapping[str, str]) -> Iterator[Finding]:
     lock = Path(settings.home / "requirements.lock")
     if not lock.is_file():
         yield Finding("lock", problem=f"{lock} is missing.", remedy="Restore it with git.")
-    elif not install.environment_is_current(settings):
+    elif not is_current(settings.home, Path(sys.prefix)):
         problem = "The environment was not built from the present requirements.lock."
         yield Finding("lock", problem=problem, remedy="Run `make setup`.")
     else:

@@ -43,16 +43,6 @@ def install(settings: Settings, progress: Progress) -> None:
         _install_trino(settings, progress)
 
 
-def environment_is_current(settings: Settings) -> bool:
-    """Say whether the environment that runs now was synchronised from the present requirements.lock."""
-    stamp = Path(sys.prefix) / ".lake-lock"
-    lock = settings.home / "requirements.lock"
-    if not stamp.is_file():
-        return False
-    digest = hashlib.sha256(lock.read_bytes()).hexdigest()
-    return stamp.read_text(encoding="ascii").split()[:1] == [digest]
-
-
 def check_jars(settings: Settings) -> None:
     """Compare every jar with its pinned sha256; raises LakeError naming what is missing or differs."""
     folder = settings.dist / "jars"
