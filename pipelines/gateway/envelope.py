@@ -112,7 +112,8 @@ def seal(
             tokens, clear = _tokens(dataset, body, tokeniser)
         except Invalid as error:
             return Refusal(PERSONAL_INVALID, str(error), data)
-        if leak := _leak(fields, clear):
+        texts = {f.name: fields.get(f.name) for f in dataset.fields if f.type.name == "string"}
+        if leak := _leak(texts, clear):
             return Refusal(PERSONAL_LEAK, f"{leak} carries a personal value in clear", data)
         fields |= tokens
         sources = {f.tokenise.source for f in dataset.fields if f.tokenise}

@@ -89,7 +89,7 @@ def plate(value: str) -> str:
     """
     compact = _PLATE_SEPARATORS.sub("", text(value).upper())
     if not any(form.match(compact) for form in _PLATES):
-        raise Invalid("not a Vietnamese plate such as 75A-123.45, 75-B1 234.56 or TM-12-34")
+        raise Invalid("none of the forms of a Vietnamese plate (civil, state, foreign organisation, army)")
     return compact
 
 
@@ -107,7 +107,7 @@ def phone(value: str) -> str:
     elif digits.startswith("84") and len(digits) in {11, 12}:
         digits = "0" + digits[2:]
     if not digits.isascii() or not (_MOBILE.match(digits) or _LANDLINE.match(digits)):
-        raise Invalid("not a Vietnamese telephone number such as 0912 345 678 or +84 234 3822 222")
+        raise Invalid("neither a Vietnamese mobile number (ten digits) nor a landline (eleven digits)")
     return "+84" + digits[1:]
 
 

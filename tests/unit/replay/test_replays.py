@@ -1,0 +1,261 @@
+"""All replays: seeded, consistent with their truth under the platform's law, identical when sent twice."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.contracts.registry import Registry, load_registry
+from pipelines.gateway import normalise
+from pipelines.gateway.envelope import RawRecord
+from pipelines.gateway.intake import Gateway
+from pipelines.replay import traffic
+from pipelines.replay.catalog import REPLAYS, make_replay, replay_info
+from pipelines.replay.deliveries import Replay
+from pipelines.replay.faults import KINDS, NO_FAULTS, FaultPlan
+from pipelines.replay.sender import check_namespace, raw_records
+from pipelines.replay.truth import Truth, load_truth, save_truth
+from pipelines.runtime.errors import LakeError
+from pipelines.runtime.settings import Settings
+
+HOME = Path(__file__).resolve().parents[3]
+FAULTY = FaultPlan(duplicates=0.02, corrections=0.02, late=0.02, malformed=0.005, week_old=3, seed=7)
+FUTURE = timedelta(minutes=5)
+NAMES = [info.name for info in REPLAYS]
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return load_registry(HOME / "schemas")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    state = tmp_path_factory.mktemp("state")
+    return Settings.load({"LAKE_HOME": str(HOME), "LAKE_STATE": str(state), "LAKE_NAMESPACE": "unit"})
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def faulty(request: pytest.FixtureRequest, registry: Registry) -> Replay:
+    return make_replay(request.param, registry, HOME / "data", FAULTY)
+
+
+@pytest.fixture(scope="module")
+def records(faulty: Replay, registry: Registry, settings: Settings) -> list[RawRecord]:
+    return list(raw_records(faulty, Gateway.open(registry, settings)))
+
+
+def law(registry: Registry, records: list[RawRecord]) -> dict[str, Counter[str]]:
+    """The platform's law, written once more and simply: what a stream job must decide about raw records alone."""
+    counts: dict[str, Counter[str]] = {}
+    seen: dict[tuple[str, ...], list[tuple[int, int, str]]] = {}
+    for record in records:
+        dataset = registry.dataset(record.topic.removeprefix("raw."))
+        assert dataset.stream is not None
+        count = counts.setdefault(dataset.id, Counter())
+        count["sent"] += 1
+        try:
+            body = json.loads(record.value)
+            event = datetime.fromisoformat(body[dataset.event_time])
+            key = (dataset.id, *(str(body[k]) for k in dataset.key))
+            for item in dataset.fields:
+                if item.type.is_numeric and body.get(item.name) is not None:
+                    Decimal(str(body[item.name]))
+        except (ValueError, KeyError, TypeError, ArithmeticError):
+            count["refused"] += 1
+            continue
+        received = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
+        if event > received + FUTURE:
+            count["refused"] += 1
+            continue
+        content = json.dumps({**body, "revision": None}, sort_keys=True)
+        known = [
+            s for s in seen.get(key, []) if record.timestamp_ms - s[0] <= dataset.stream.dedupe.total_seconds() * 1000
+        ]
+        if any(content == c for _, _, c in known):
+            count["duplicate"] += 1
+            continue
+        seen.setdefault(key, []).append((record.timestamp_ms, body["revision"], content))
+        if known:
+            assert body["revision"] > known[-1][1]
+            count["corrected"] += 1
+        else:
+            count["late" if event < received - dataset.stream.watermark else "on_time"] += 1
+    return counts
+
+
+def test_the_truth_is_what_the_law_decides(faulty: Replay, records: list[RawRecord], registry: Registry) -> None:
+    decided = law(registry, records)
+    assert set(decided) == set(faulty.truth.datasets)
+    for dataset, truth in faulty.truth.datasets.items():
+        told = {
+            "sent": truth.sent,
+            "refused": truth.refused_total,
+            "duplicate": truth.duplicate,
+            "on_time": truth.on_time,
+            "late": truth.late,
+            "corrected": truth.corrected,
+        }
+        assert told == dict(decided[dataset]), dataset
+
+
+def test_the_truth_adds_up(faulty: Replay) -> None:
+    for dataset, truth in faulty.truth.datasets.items():
+        assert truth.sent == truth.refused_total + truth.duplicate + truth.accepted
+        assert truth.silver_rows == len(faulty.final_rows(dataset))
+        assert truth.silver_rows == truth.accepted - truth.corrected - truth.quarantined - FAULTY.week_old
+        assert truth.quarantined > 0
+        assert truth.late > FAULTY.week_old
+        assert truth.corrected > 0
+        assert truth.duplicate > 0
+
+
+def test_faults_change_no_final_key_and_no_published_figure(faulty: Replay, registry: Registry) -> None:
+    clean = make_replay(faulty.name, registry, HOME / "data", NO_FAULTS)
+    for dataset, truth in clean.truth.datasets.items():
+        assert set(faulty.final_rows(dataset)) == set(clean.final_rows(dataset))
+        assert truth.accepted == truth.sent == truth.on_time == truth.silver_rows
+        if dataset == "river_stage":
+            assert faulty.truth.datasets[dataset].peaks == truth.peaks
+
+
+def test_the_arrival_clock_is_monotone(faulty: Replay, records: list[RawRecord]) -> None:
+    for topic in {r.topic for r in records}:
+        clock = [r.timestamp_ms for r in records if r.topic == topic]
+        assert all(a <= b for a, b in pairwise(clock))
+
+
+def test_twice_is_the_same_bytes(
+    faulty: Replay, records: list[RawRecord], registry: Registry, settings: Settings
+) -> None:
+    again = make_replay(faulty.name, registry, HOME / "data", FAULTY)
+    assert again.truth == faulty.truth
+    assert list(raw_records(again, Gateway.open(registry, settings))) == records
+
+
+def test_another_seed_chooses_other_faults(faulty: Replay, registry: Registry) -> None:
+    other = make_replay(faulty.name, registry, HOME / "data", replace(FAULTY, seed=8))
+    assert [d.received_at for d in other.deliveries] != [d.received_at for d in faulty.deliveries]
+
+
+def test_every_kind_of_bad_input_is_there(faulty: Replay, records: list[RawRecord]) -> None:
+    for dataset in faulty.truth.datasets:
+        own = [d for d in faulty.deliveries if d.dataset == dataset]
+        broken = [d for d in own if d.reason or d.quarantined]
+        assert len(broken) >= len(KINDS)
+        assert sum(isinstance(d.payload, bytes) and len(d.payload) > 5_000_000 for d in own) == 1
+        assert b"" in [d.payload for d in own]
+    assert all(len(r.value) < 512 * 1024 for r in records)
+
+
+def test_no_plate_leaves_the_gateway(registry: Registry, settings: Settings) -> None:
+    replay = make_replay("cameras", registry, HOME / "data", FAULTY)
+    plates = {d.payload["plate"] for d in replay.deliveries if isinstance(d.payload, dict) and d.payload.get("plate")}
+    sent = list(raw_records(replay, Gateway.open(registry, settings)))
+    everything = b"".join(r.key + r.value for r in sent)
+    files = b"".join(p.read_bytes() for p in settings.lake_root.rglob("*violation*/*") if p.is_file())
+    assert len(plates) > 200
+    for plate in plates:
+        for form in (plate, plate.replace(".", ""), "".join(c for c in plate if c.isalnum())):
+            assert form.encode() not in everything
+            assert form.encode() not in files
+    tokens = Counter(json.loads(r.value).get("plate_token") for r in sent if b"plate_token" in r.value)
+    assert max(count for token, count in tokens.items() if token) > 1
+
+
+def test_clean_sizes(registry: Registry) -> None:
+    sizes = {
+        dataset: truth.sent
+        for name in NAMES
+        for dataset, truth in make_replay(name, registry, HOME / "data").truth.datasets.items()
+    }
+    assert sizes == {
+        "river_stage": 2324,
+        "rain_gauge": 9114,
+        "reservoir_op": 582,
+        "lane_minute": 6007,
+        "camera_health": 9600,
+        "violation_event": 480,
+    }
+
+
+def test_traffic_keeps_weekday_and_clock(registry: Registry) -> None:
+    readings = traffic.readings(registry, HOME / "data")
+    first = next(r for r in readings if "mean_speed_kmh" in r.body)
+    local = first.event_at.astimezone(traffic.LOCAL)
+    source = datetime(2015, 9, 8, 11, 39)
+    assert (local.weekday(), local.time()) == (source.weekday(), source.time())
+    assert local.year == 2025
+    assert first.body["mean_speed_kmh"] == Decimal("117.482")
+    assert {r.origin for r in readings} == {"replay"}
+
+
+def test_load_events_are_distinct_seeded_and_on_time() -> None:
+    batches = list(traffic.load_events(25_000, seed=1, rate=1000))
+    again = list(traffic.load_events(25_000, seed=1, rate=1000))
+    assert batches == again
+    values: list[dict[str, Any]] = [json.loads(v) for b in batches for v in b.values]
+    keys = {(v["detector_id"], v["lane_no"], v["observed_at"]) for v in values}
+    assert len(keys) == len(values) == 25_000
+    stamps = [t for b in batches for t in b.timestamps_ms]
+    assert stamps[-1] - stamps[0] == 24_999
+    first = batches[0]
+    assert first.keys[0].decode() == f"{values[0]['detector_id']}|{values[0]['lane_no']}"
+    assert datetime.fromisoformat(values[-1]["observed_at"]).timestamp() * 1000 == stamps[-1]
+    with pytest.raises(ValueError, match="rate"):
+        next(traffic.load_events(1, seed=1, rate=100_000))
+
+
+def test_load_events_pass_the_gateway_unchanged(registry: Registry, settings: Settings) -> None:
+    batch = next(traffic.load_events(100, seed=1, rate=1000))
+    gateway = Gateway.open(registry, settings)
+    for key, value in zip(batch.keys, batch.values, strict=True):
+        record = gateway.accept(
+            "lane_minute", value, source="load", origin="synthetic", received_at=datetime(2025, 11, 10, tzinfo=UTC)
+        )
+        assert record.key == key
+        assert not record.as_came
+        sealed, made = json.loads(record.value), json.loads(value)
+        assert normalise.instant(sealed.pop("observed_at")) == normalise.instant(made.pop("observed_at"))
+        assert sealed == made
+
+
+def test_truth_is_kept_in_a_file(faulty: Replay, settings: Settings) -> None:
+    path = save_truth(settings, faulty.truth)
+    assert path == settings.state / "replay" / "unit" / f"{faulty.name}.json"
+    assert load_truth(settings, faulty.name) == faulty.truth
+    assert Truth.from_json(path.read_text()) == faulty.truth
+    with pytest.raises(LakeError, match="No replay"):
+        load_truth(settings, "none")
+
+
+def test_the_truth_of_sending_twice() -> None:
+    plan = FaultPlan(duplicates=0.1, malformed=0.01, seed=3)
+    truth = make_replay("traffic", load_registry(HOME / "schemas"), HOME / "data", plan).truth.datasets["lane_minute"]
+    twice = truth.sent_times(2)
+    assert twice.sent == 2 * truth.sent == twice.refused_total + twice.duplicate + twice.accepted
+    assert twice.silver_rows == truth.silver_rows
+
+
+def test_a_replay_stays_out_of_the_city(settings: Settings) -> None:
+    check_namespace(settings, allow_city=False)
+    city = settings.with_namespace("city")
+    check_namespace(city, allow_city=True)
+    with pytest.raises(LakeError, match="LAKE_NAMESPACE=demo"):
+        check_namespace(city, allow_city=False)
+
+
+def test_wrong_plans_and_names_are_refused() -> None:
+    for wrong in ({"late": -0.1}, {"malformed": 2.0}, {"late": 0.5, "duplicates": 0.5}, {"week_old": -1}):
+        with pytest.raises(ValueError, match=r"shares|week_old"):
+            FaultPlan(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(KeyError, match="flood-2025"):
+        replay_info("flood")
