@@ -1,0 +1,177 @@
+"""What Airflow shall run, compiled from the contracts: frozen plans, free of Airflow, network, secrets and clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
+
+from pipelines.contracts.model import Dataset
+from pipelines.contracts.registry import Registry
+from pipelines.ingestion.source import agency_slug, sector_of
+
+TIMEZONE = "Asia/Ho_Chi_Minh"
+"""The zone of every cron line in contracts: agencies think in their own clock."""
+WAREHOUSE = "warehouse"
+WAREHOUSE_SCHEDULE = "15 * * * *"
+"""The fallback when no asset event comes; a run over unchanged tables costs about a minute of Spark."""
+_RETRY_DELAY = timedelta(seconds=15)
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """One call of `lake`: `argv` without `--run-id`, which every task gets; `outlet` and `inlets` name tables
+    (`silver/med_price`); a task with a `cron` of its own is skipped in scheduled runs of another time."""
+
+    id: str
+    argv: tuple[str, ...]
+    timeout: timedelta
+    doc_md: str
+    retries: int = 1
+    retry_delay: timedelta = _RETRY_DELAY
+    outlet: str | None = None
+    inlets: tuple[str, ...] = ()
+    cron: str | None = None
+
+
+@dataclass(frozen=True)
+class DagPlan:
+    """One DAG: starts by any of `crons`, or when every table of one of `asset_groups` has news; at most one run."""
+
+    id: str
+    title: str
+    owner: str
+    crons: tuple[str, ...]
+    tasks: tuple[TaskPlan, ...]
+    doc_md: str
+    edges: tuple[tuple[str, str], ...] = ()
+    asset_groups: tuple[tuple[str, ...], ...] = ()
+    tags: tuple[str, ...] = ()
+    max_active_runs: int = 1
+    max_active_tasks: int = 2
+
+
+def asset_of(dataset: Dataset) -> str:
+    """Return the name, without its namespace, of the asset that stands for a dataset's table."""
+    return f"{dataset.layer}/{dataset.id}"
+
+
+def ingest_dag_id(agency: str) -> str:
+    """Return the DAG of an agency: `H57.KHCN` gives `ingest__h57_khcn`."""
+    return f"ingest__{agency_slug(agency)}"
+
+
+def ingestion_plans(registry: Registry) -> tuple[DagPlan, ...]:
+    """One DAG per agency that owns sector tables, one task per table, sorted by agency."""
+    by_agency: dict[str, list[Dataset]] = {}
+    for dataset in registry.sector_tables():
+        by_agency.setdefault(dataset.owner, []).append(dataset)
+    return tuple(_ingestion(registry, agency, by_agency[agency]) for agency in sorted(by_agency))
+
+
+def warehouse_plan(registry: Registry) -> DagPlan:
+    """The DAG that turns what was landed into published tables, one step after the other.
+
+    It starts when all sector tables have news, or all streams of a domain have (landing says so every few minutes),
+    or by the clock: a source that stays silent holds nobody up. Whatever started it, a run reads the versions that
+    its own manifest resolved, so that a news item lost or doubled changes nothing.
+    """
+    sectors = tuple(asset_of(d) for d in registry.sector_tables())
+    domains = sorted({d.domain for d in registry.streams()})
+    streams = tuple(tuple(asset_of(d) for d in registry.streams(domain)) for domain in domains)
+    groups = tuple(group for group in (sectors, *streams) if group)
+    inputs = tuple(sorted({name for group in groups for name in group}))
+    steps = (
+        TaskPlan(
+            "manifest",
+            ("run", "manifest"),
+            timedelta(minutes=5),
+            "Decides which version of every table this run reads.\n\n**If it fails**: a table is unreadable; "
+            "`lake status` names it. Nothing else ran, everything published stays.",
+            inlets=inputs,
+        ),
+        TaskPlan(
+            "silver_verdict",
+            ("run", "verdict", "silver"),
+            timedelta(minutes=30),
+            "Judges the silver tables of the manifest.\n\n**If it fails**: the check itself could not run (a table "
+            "that fails its rules is a verdict, not a failure). Look for Spark in `lake status`, then clear the task.",
+        ),
+        TaskPlan(
+            "dbt",
+            ("run", "dbt"),
+            timedelta(hours=1),
+            "Builds the marts from the judged versions; a table without a good version enters with its last good "
+            "one, and its marts are marked stale.\n\n**If it fails**: the log names the model or test. Marts keep "
+            "their published versions. Mend the model, then clear the task.",
+        ),
+        TaskPlan(
+            "gold_verdict",
+            ("run", "verdict", "gold"),
+            timedelta(minutes=30),
+            "Judges the marts.\n\n**If it fails**: as `silver_verdict`.",
+        ),
+        TaskPlan(
+            "publish",
+            ("run", "publish"),
+            timedelta(minutes=15),
+            "Moves the pins of everything that passed, as one group.\n\n**If it fails**: readers still see the last "
+            "published versions. Look for Trino in `lake status`, then clear the task: publishing twice is harmless.",
+        ),
+    )
+    return DagPlan(
+        id=WAREHOUSE,
+        title="Kho dữ liệu: kiểm định, xây dựng, công bố — Warehouse: judge, build, publish",
+        owner="platform",
+        crons=(WAREHOUSE_SCHEDULE,),
+        tasks=steps,
+        edges=tuple((left.id, right.id) for left, right in pairwise(steps)),
+        asset_groups=groups,
+        tags=("warehouse",),
+        # One Spark driver owns gold: never two of its steps at once.
+        max_active_tasks=1,
+        doc_md="Manifest → silver verdict → dbt → gold verdict → publish, over one version of everything.\n\n"
+        "Conf: `run_id`, `namespace`, `publish_by`. Starts when every table of one of these groups has news, or "
+        f"hourly ({WAREHOUSE_SCHEDULE}, {TIMEZONE}):\n\n" + "\n".join(f"- {', '.join(group)}" for group in groups),
+    )
+
+
+def all_plans(registry: Registry) -> tuple[DagPlan, ...]:
+    """Every DAG of the installation."""
+    return (*ingestion_plans(registry), warehouse_plan(registry))
+
+
+def _ingestion(registry: Registry, agency: str, datasets: Iterable[Dataset]) -> DagPlan:
+    names = {row["code"]: row["name_vi"] for row in registry.code_list("agencies").rows}
+    title = names.get(agency, agency)
+    tasks = tuple(_ingest_task(dataset) for dataset in datasets)
+    crons = tuple(sorted({str(task.cron) for task in tasks}))
+    return DagPlan(
+        id=ingest_dag_id(agency),
+        title=f"Thu nạp: {title} ({agency})",
+        owner=agency,
+        crons=crons,
+        # A task needs its own cron only where tables of one agency differ.
+        tasks=tasks,
+        tags=("ingest", agency),
+        doc_md=f"Sector tables of {agency} ({title}) → bronze, silver.\n\nConf: `run_id`, `namespace`, `announce` "
+        f"(false: no asset event). Times are {TIMEZONE}. A failed table leaves its last good rows, is recorded in "
+        "`quality.ingestion`, and stops no other.",
+    )
+
+
+def _ingest_task(dataset: Dataset) -> TaskPlan:
+    sector = sector_of(dataset)
+    how = f"by `{sector.cursor}` with a lag of {sector.lag}" if sector.cursor else "as a whole"
+    return TaskPlan(
+        id=dataset.id,
+        argv=("run", "ingest", dataset.owner, "--dataset", dataset.id),
+        timeout=timedelta(minutes=30),
+        outlet=asset_of(dataset),
+        cron=sector.schedule,
+        doc_md=f"{dataset.title.vi} — {dataset.title.en}: reads `{sector.schema_name}.{sector.table}` {how}.\n\n"
+        "**If it fails**: the log's last line says which column or database. The last good rows stay. A missing, "
+        f"renamed or retyped column is for {dataset.owner} to restore, or for a new version of the contract; "
+        "afterwards clear the task. Running it twice changes nothing.",
+    )

@@ -1,0 +1,134 @@
+"""From the source's text columns to what may be stored: tokens for persons, NFC, and the contract's exact types.
+
+A value that cannot be converted exactly makes its row a refused one: the cell is NULL, and the row as it came travels
+beside it (encrypted for protected datasets) until it is in quarantine. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.contracts.model import ContractField, Dataset
+from pipelines.gateway.normalise import Invalid
+from pipelines.gateway.tokens import Tokeniser
+from pipelines.ingestion.source import source_columns
+from pipelines.landing.arrow import Bools, Column, nulls, take
+from pipelines.landing.arrow import kernels as pc
+from pipelines.landing.checks import Encrypt
+
+REASON, DETAIL, ROW_JSON = "lake_reason", "lake_detail", "lake_row_json"
+"""Beside the contract's columns: why a row is refused (else NULL), and the row as it came."""
+_REFUSAL = (REASON, DETAIL, ROW_JSON)
+
+
+@dataclass(frozen=True)
+class Protection:
+    """What turns a dataset's raw batches into storable ones; `encrypt` is needed for protected datasets."""
+
+    dataset: Dataset
+    tokeniser: Tokeniser
+    encrypt: Encrypt
+
+    def __call__(self, raw: pa.Table) -> pa.Table:
+        """Convert one batch: text columns named as in the source → contract columns plus the three refusal columns.
+
+        The number and order of rows stay. No clear value of a tokenised field is left in any column of the result.
+        """
+        columns: dict[str, Column] = {}
+        reasons: list[str | None] = [None] * raw.num_rows
+        details: list[str | None] = [None] * raw.num_rows
+        for field in self.dataset.fields:
+            if field.tokenise:
+                column, refused = self._tokens(field, raw[field.tokenise.source])
+            else:
+                column, refused = _typed(field, raw[field.name])
+            columns[field.name] = column
+            for index, detail in refused.items():
+                if reasons[index] is None:
+                    kind = "token" if field.tokenise else "type"
+                    reasons[index], details[index] = f"{kind}:{field.name}", detail
+        columns[REASON] = pa.array(reasons, pa.string())
+        columns[DETAIL] = pa.array(details, pa.string())
+        columns[ROW_JSON] = self._rows_as_they_came(raw, np.array([reason is not None for reason in reasons], bool))
+        return pa.table(columns)
+
+    def _tokens(self, field: ContractField, clear: Column) -> tuple[Column, Mapping[int, str]]:
+        """Tokenise each distinct value once; an empty text is no value."""
+        assert field.tokenise is not None
+        encoded = clear.cast(pa.string()).combine_chunks().dictionary_encode()
+        tokens: list[str | None] = []
+        wrong: dict[int, str] = {}
+        for code, value in enumerate(encoded.dictionary.to_pylist()):
+            token = None
+            if value.strip():
+                try:
+                    token = self.tokeniser.token(field.tokenise.kind, value)
+                except Invalid as error:
+                    wrong[code] = str(error)
+            tokens.append(token)
+        return pa.array(tokens, pa.string()).take(encoded.indices), _rows_of(encoded, wrong)
+
+    def _rows_as_they_came(self, raw: pa.Table, refused: Bools) -> Column:
+        texts: list[str | None] = [None] * raw.num_rows
+        positions = np.flatnonzero(refused)
+        rows = take(raw.select(list(source_columns(self.dataset))), positions).to_pylist()
+        for position, row in zip(positions.tolist(), rows, strict=True):
+            text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+            protected = self.dataset.is_protected or any(f.tokenise for f in self.dataset.fields)
+            texts[position] = self.encrypt(text.encode()).decode("ascii") if protected else text
+        return pa.array(texts, pa.string())
+
+
+def refusal_schema() -> pa.Schema:
+    """The three columns that a protected batch has beside the contract's own."""
+    return pa.schema([pa.field(name, pa.string()) for name in _REFUSAL])
+
+
+def _typed(field: ContractField, column: Column) -> tuple[Column, Mapping[int, str]]:
+    """Convert a text column to the field's type; the second part says for each row that cannot be why."""
+    text = pc.utf8_normalize(column.cast(pa.string()).combine_chunks(), form="NFC")
+    kind = field.type.arrow
+    try:
+        values = pc.cast(text, kind)
+    except pa.ArrowInvalid:
+        return _typed_one_by_one(field, text)
+    if pa.types.is_floating(kind) and not pc.all(pc.is_finite(values), min_count=0).as_py():
+        return _typed_one_by_one(field, text)
+    return values, {}
+
+
+def _typed_one_by_one(field: ContractField, text: Column) -> tuple[Column, Mapping[int, str]]:
+    """The slow way of a batch with a bad value: every distinct value by itself."""
+    encoded = text.dictionary_encode()
+    kind = field.type.arrow
+    parts: list[Column] = []
+    wrong: dict[int, str] = {}
+    for code in range(len(encoded.dictionary)):
+        value = encoded.dictionary.slice(code, 1)
+        try:
+            part = pc.cast(value, kind)
+            if pa.types.is_floating(kind) and not pc.is_finite(part)[0].as_py():
+                raise pa.ArrowInvalid("not finite")
+        except pa.ArrowInvalid:
+            part = nulls(1, kind)
+            # The value of a personal field is in the encrypted row only.
+            shown = "" if field.classification in {"personal", "sensitive"} else f"{value[0].as_py()!r} "
+            wrong[code] = f"{shown}is no {field.type} without loss"
+        parts.append(part)
+    values = pa.concat_arrays(parts) if parts else nulls(0, kind)
+    return values.take(encoded.indices), _rows_of(encoded, wrong)
+
+
+def _rows_of(encoded: Column, wrong: Mapping[int, str]) -> dict[int, str]:
+    """Spread what is wrong with distinct values over the rows that hold them."""
+    if not wrong:
+        return {}
+    hits = pc.is_in(encoded.indices, value_set=pa.array(list(wrong), encoded.indices.type))
+    positions = np.flatnonzero(np.asarray(pc.fill_null(hits, False)))
+    codes = encoded.indices.take(pa.array(positions)).to_pylist()
+    return {int(position): wrong[code] for position, code in zip(positions, codes, strict=True)}

@@ -1,0 +1,291 @@
+"""A sector table through dlt, bronze and silver: full, by cursor, changed, broken, repeated, interrupted."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+from deltalake import DeltaTable
+
+from pipelines.contracts.registry import Registry
+from pipelines.gateway.tokens import TOKEN, load_tokeniser
+from pipelines.ingestion.load import ingest, row_encryption
+from pipelines.ingestion.records import load_status
+from pipelines.ingestion.source import SourceChanged
+from pipelines.runtime.settings import Settings
+
+TICKET = "feedback_ticket"
+PRICE = "med_price"
+
+
+def execute(engine: sa.Engine, sql: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text(sql))
+
+
+def insert_tickets(engine: sa.Engine, first: int, count: int, updated: str = "now() - interval '1 day'") -> None:
+    """Tickets `T<n>`; every one valid."""
+    execute(
+        engine,
+        f"""
+        insert into hues.feedback_ticket
+        select 'T' || n, {updated} - interval '1 h', {updated} + n * interval '1 ms', 'traffic', '19753', 'H57.XD',
+               'closed', {updated} + interval '1 day', {updated}, 1 + n % 5, 'Nguyễn Văn Ân',
+               '0912 345 ' || lpad((n % 7)::text, 3, '0'), 'Ổ gà trước nhà số ' || n
+        from generate_series({first}, {first + count - 1}) n
+        """,
+    )
+
+
+def insert_price(engine: sa.Engine, service: str, price: str = "39000", **columns: str) -> None:
+    values = {"valid_from": "2025-01-01", "valid_to": "2026-01-01", **columns}
+    execute(
+        engine,
+        f"insert into soyt.med_price values ('BVTW', 'Bệnh viện Trung ương Huế', '{service}', 'Khám', {price}, "
+        f"'{values['valid_from']}', '{values['valid_to']}')",
+    )
+
+
+def table(settings: Settings, layer: str, dataset: str) -> pa.Table:
+    return DeltaTable(str(settings.table_path(layer, dataset))).to_pyarrow_table()
+
+
+def effects(settings: Settings, dataset: str) -> dict[str, int]:
+    """Distinct raw offsets per effect in quality.outcome."""
+    rows = table(settings, "quality", "outcome").to_pylist()
+    seen = {(r["raw_offset"], r["effect"]) for r in rows if r["dataset"] == dataset}
+    return {effect: sum(e == effect for _, e in seen) for effect in {e for _, e in seen}}
+
+
+def offsets(settings: Settings, dataset: str) -> list[int]:
+    return sorted(table(settings, "bronze", dataset)["raw_offset"].to_pylist())
+
+
+@pytest.fixture
+def codes(registry: Registry) -> dict[str, str]:
+    return {name: registry.code_list(name).codes[0] for name in ("feedback_categories", "wards", "agencies")}
+
+
+@pytest.fixture
+def tickets(database: sa.Engine, codes: dict[str, str]) -> sa.Engine:
+    """A source whose insert statement uses codes that the registry knows."""
+    execute(
+        database,
+        f"""
+        create function hues.known() returns trigger language plpgsql as $$ begin
+            new.category_code = '{codes["feedback_categories"]}'; new.ward_code = '{codes["wards"]}'; return new;
+        end $$;
+        create trigger known before insert on hues.feedback_ticket for each row execute function hues.known()
+        """,
+    )
+    return database
+
+
+def test_full_load_then_only_changes(settings: Settings, registry: Registry, tickets: sa.Engine) -> None:
+    insert_tickets(tickets, 1, 400, updated="now() - interval '3 days'")
+    insert_tickets(tickets, 401, 100)
+    first = ingest(settings, registry, TICKET, "r1")
+    assert (first.status, first.rows_extracted, first.inserted, first.quarantined) == ("ok", 500, 500, 0)
+
+    insert_tickets(tickets, 501, 3, updated="now()")
+    execute(tickets, "update hues.feedback_ticket set rating = 1, updated_at = now() where ticket_id in ('T4', 'T9')")
+    second = ingest(settings, registry, TICKET, "r2")
+    assert (second.inserted, second.updated) == (3, 2)
+    assert second.rows_extracted == 105, "the cursor asks for what is newer than the last value minus the lag only"
+
+    third = ingest(settings, registry, TICKET, "r3")
+    assert (third.inserted, third.updated, third.unchanged) == (0, 0, third.rows_extracted)
+    assert third.rows_extracted == 5, "the lag reads the newest hour again"
+
+    rows = table(settings, "silver", TICKET)
+    assert rows.num_rows == 503
+    assert set(rows["origin"].to_pylist()) == {"synthetic"}
+    raw = offsets(settings, TICKET)
+    assert raw == list(range(len(raw)))
+    assert sum(effects(settings, TICKET).values()) == len(raw)
+    status = load_status(settings, registry.dataset(TICKET))
+    assert status == third
+
+
+def test_persons_are_tokens_and_nothing_clear_is_written(
+    settings: Settings, registry: Registry, tickets: sa.Engine
+) -> None:
+    insert_tickets(tickets, 1, 20)
+    execute(tickets, "update hues.feedback_ticket set reporter_phone = 'không có' where ticket_id = 'T3'")
+    result = ingest(settings, registry, TICKET, "r1")
+    assert (result.inserted, result.quarantined) == (19, 1)
+
+    rows = table(settings, "silver", TICKET)
+    tokens = set(rows["phone_token"].to_pylist()) | set(rows["reporter_token"].to_pylist())
+    assert all(TOKEN.match(token) for token in tokens)
+    assert load_tokeniser(settings).token("name", "nguyễn  văn ân") in tokens
+
+    (refused,) = table(settings, "quality", "quarantine").to_pylist()
+    assert refused["reason"] == "token:phone_token"
+    assert "không có" not in refused["row_json"]
+    assert refused["raw_offset"] in offsets(settings, TICKET)
+    decrypt = row_encryption(settings).__self__.decrypt  # type: ignore[attr-defined]
+    assert "không có" in decrypt(refused["row_json"].encode()).decode()
+
+    clear = ["Nguyễn Văn Ân".encode(), b"0912 345", "không có".encode()]
+    for root in (settings.lake_root, settings.state / "dlt" / settings.namespace):
+        for path in root.rglob("*"):
+            if path.suffix == ".parquet":
+                text = str(pa.parquet.read_table(path).to_pylist()).encode()
+                assert not any(value in text for value in clear), path
+            elif path.is_file():
+                assert not any(value in path.read_bytes() for value in clear), path
+
+
+def test_a_missing_column_fails_the_load_and_keeps_the_last_good_rows(
+    settings: Settings, registry: Registry, database: sa.Engine
+) -> None:
+    insert_price(database, "KB1")
+    ingest(settings, registry, PRICE, "r1")
+    before = table(settings, "silver", PRICE)
+    execute(database, "alter table soyt.med_price rename column price_vnd to gia")
+    with pytest.raises(SourceChanged) as caught:
+        ingest(settings, registry, PRICE, "r2")
+    text = str(caught.value)
+    assert "med_price: table soyt.med_price of H57.YT has no column price_vnd" in text
+    assert "perhaps its new name: gia" in text
+    assert "schemas/datasets/health/med_price.yaml" in text
+    assert table(settings, "silver", PRICE).equals(before)
+    status = load_status(settings, registry.dataset(PRICE))
+    assert status is not None
+    assert (status.run_id, status.status, status.error) == ("r2", "failed", text)
+
+    execute(database, "alter table soyt.med_price rename column gia to price_vnd")
+    assert ingest(settings, registry, PRICE, "r2").unchanged == 1, "a failed run may be repeated under its id"
+    status = load_status(settings, registry.dataset(PRICE))
+    assert status is not None and status.status == "ok"
+
+
+def test_a_retyped_column_fails_and_a_new_one_is_reported(
+    settings: Settings, registry: Registry, database: sa.Engine
+) -> None:
+    insert_price(database, "KB1")
+    execute(database, "alter table soyt.med_price add column ghi_chu text")
+    assert ingest(settings, registry, PRICE, "r1").new_columns == ("ghi_chu",)
+    assert "ghi_chu" not in table(settings, "silver", PRICE).column_names
+    execute(database, "alter table soyt.med_price alter column price_vnd type double precision")
+    with pytest.raises(SourceChanged, match="column price_vnd is double precision, the contract says decimal"):
+        ingest(settings, registry, PRICE, "r2")
+
+
+def test_violating_rows_go_to_quarantine_and_stop_nothing(
+    settings: Settings, registry: Registry, database: sa.Engine
+) -> None:
+    insert_price(database, "GOOD")
+    insert_price(database, "NEGATIVE", "-1")
+    insert_price(database, "INEXACT", "39000.50")
+    insert_price(database, "NAN", "'NaN'")
+    insert_price(database, "LATER", valid_from="20025-01-01", valid_to="20026-01-01")
+    insert_price(database, "ORDER", valid_from="2025-06-01", valid_to="2025-01-01")
+    result = ingest(settings, registry, PRICE, "r1")
+    assert (result.rows_extracted, result.inserted, result.quarantined) == (6, 1, 5)
+    held = {row["row_json"]: row["reason"] for row in table(settings, "quality", "quarantine").to_pylist()}
+    reasons = {
+        next(name for name in ("NEGATIVE", "INEXACT", "NAN", "LATER", "ORDER") if name in text): reason
+        for text, reason in held.items()
+    }
+    assert reasons["INEXACT"] == reasons["NAN"] == "type:price_vnd"
+    assert reasons["LATER"] == "type:valid_from"
+    assert reasons["NEGATIVE"] == "range:price_vnd"
+    assert reasons["ORDER"].startswith("comparison:")
+    assert any("39000.50" in text for text in held), "the row is kept as it came"
+    assert effects(settings, PRICE) == {"inserted": 1, "quarantined": 5}
+
+
+def test_a_clock_in_2030_does_not_hide_later_changes(
+    settings: Settings, registry: Registry, tickets: sa.Engine
+) -> None:
+    insert_tickets(tickets, 1, 2, updated="timestamptz '2030-01-01 00:00:00+00'")
+    insert_tickets(tickets, 3, 1, updated="timestamptz '2025-01-01 00:00:00+00'")
+    assert ingest(settings, registry, TICKET, "r1").inserted == 3
+    insert_tickets(tickets, 4, 2, updated="now()")
+    second = ingest(settings, registry, TICKET, "r2")
+    assert (second.inserted, second.unchanged) == (2, 2)
+
+
+def test_a_repeated_run_reads_nothing_and_changes_nothing(
+    settings: Settings, registry: Registry, database: sa.Engine
+) -> None:
+    insert_price(database, "KB1")
+    first = ingest(settings, registry, PRICE, "r1")
+    insert_price(database, "KB2")
+    again = ingest(settings, registry, PRICE, "r1")
+    assert again == first
+    assert table(settings, "bronze", PRICE).num_rows == 1
+
+
+def test_lost_state_reloads_everything_unchanged(settings: Settings, registry: Registry, tickets: sa.Engine) -> None:
+    insert_tickets(tickets, 1, 300)
+    ingest(settings, registry, TICKET, "r1")
+    version = DeltaTable(str(settings.table_path("silver", TICKET))).to_pyarrow_table()
+    shutil.rmtree(settings.state / "dlt" / settings.namespace)
+    second = ingest(settings, registry, TICKET, "r2")
+    assert (second.rows_extracted, second.unchanged) == (300, 300)
+    assert table(settings, "silver", TICKET).equals(version)
+
+
+class Stopped(RuntimeError):
+    """The end of a process in the middle of its work."""
+
+
+@pytest.mark.parametrize("step", ["extract", "bronze", "silver"])
+def test_an_interrupted_load_is_finished_by_the_next(
+    settings: Settings, registry: Registry, tickets: sa.Engine, step: str
+) -> None:
+    insert_tickets(tickets, 1, 40)
+    ingest(settings, registry, TICKET, "r0")
+    insert_tickets(tickets, 41, 10, updated="now()")
+    execute(tickets, "update hues.feedback_ticket set reporter_phone = 'x', updated_at = now() where ticket_id = 'T45'")
+
+    def stop(name: str) -> None:
+        if name == step:
+            raise Stopped(name)
+
+    with pytest.raises(Stopped):
+        ingest(settings, registry, TICKET, "r1", step=stop)
+    # The source forgets: only what was staged or in bronze can still arrive.
+    if step != "extract":
+        execute(tickets, "delete from hues.feedback_ticket where ticket_id <> 'T1'")
+    ingest(settings, registry, TICKET, "r2")
+    rows = table(settings, "silver", TICKET)
+    assert rows.num_rows == 49
+    assert sorted(rows["ticket_id"].to_pylist()) == sorted(f"T{n}" for n in range(1, 51) if n != 45)
+    raw = offsets(settings, TICKET)
+    assert raw == list(range(len(raw)))
+    counted = effects(settings, TICKET)
+    assert sum(counted.values()) == len(raw)
+    assert counted["inserted"] == 49
+    quarantine = table(settings, "quality", "quarantine").to_pylist()
+    assert {q["reason"] for q in quarantine} == {"token:phone_token"}
+    assert len(quarantine) == counted["quarantined"]
+    assert not list(Path(settings.lake_root / settings.namespace / "_loads").rglob("*.parquet"))
+
+
+def test_a_stop_between_quarantine_and_silver_doubles_nothing(
+    settings: Settings, registry: Registry, database: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.landing.apply import Silver
+
+    insert_price(database, "GOOD")
+    insert_price(database, "INEXACT", "0.5")
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Silver, "commit", stop)
+        with pytest.raises(Stopped):
+            ingest(settings, registry, PRICE, "r1")
+    result = ingest(settings, registry, PRICE, "r2")
+    # The rows of the first read, and those of the second.
+    assert (result.inserted, result.unchanged, result.quarantined) == (1, 1, 2)
+    assert effects(settings, PRICE) == {"inserted": 1, "unchanged": 1, "quarantined": 2}
+    assert table(settings, "quality", "quarantine").num_rows == 2
