@@ -24,7 +24,7 @@ from pipelines.landing.checks import Check, Encrypt, check_rows, compile_checks
 from pipelines.landing.landed import Landed, open_landed
 from pipelines.landing.resolve import EFFECT_NAMES, INSERTED, content_columns, group_ids, resolve, version_columns
 from pipelines.landing.sink import COMPACT_EVERY, Sink
-from pipelines.landing.tables import OUTCOME, QUARANTINE, quality_spec, silver_spec
+from pipelines.landing.tables import DEAD_LETTER, OUTCOME, QUARANTINE, quality_spec, silver_spec
 from pipelines.runtime.settings import Settings
 
 PART, POSITION = "_part", "_position"
@@ -66,6 +66,22 @@ class Plan:
     quarantine: pa.Table
     write: pa.Table
     updates: pa.Table
+
+    @property
+    def aside(self) -> Aside:
+        """What the plan writes beside silver."""
+        outcomes = None if self.dataset.derived else self.outcomes
+        return Aside(self.batch, outcomes=outcomes, quarantine=self.quarantine)
+
+
+@dataclass(frozen=True)
+class Aside:
+    """What one batch writes to the shared tables, each with :data:`PART` and :data:`POSITION`; None writes nothing."""
+
+    batch: Batch
+    outcomes: pa.Table | None = None
+    quarantine: pa.Table | None = None
+    dead: pa.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -193,11 +209,11 @@ class Silver:
         if self.dataset.derived:
             return _with_source(outcome_schema().empty_table(), accepted.slice(0, 0))
         names: Column = pa.DictionaryArray.from_arrays(effects, pa.array(EFFECT_NAMES, pa.string()))
-        parts = [_outcome(self.dataset, accepted, names.cast(pa.string()))]
+        parts = [outcome_rows(self.dataset.id, accepted, names.cast(pa.string()))]
         if duplicates is not None:
-            parts.append(_outcome(self.dataset, duplicates, nulls(duplicates.num_rows, pa.string())))
+            parts.append(outcome_rows(self.dataset.id, duplicates, nulls(duplicates.num_rows, pa.string())))
         if failed.num_rows:
-            parts.append(_outcome(self.dataset, failed, repeat("quarantined", failed.num_rows, pa.string())))
+            parts.append(outcome_rows(self.dataset.id, failed, repeat("quarantined", failed.num_rows, pa.string())))
         return pa.concat_tables(parts)
 
     def commit(self, plan: Plan) -> None:
@@ -248,36 +264,52 @@ def outcome_schema() -> pa.Schema:
 
 @dataclass
 class Quality:
-    """The shared tables beside silver: outcomes and quarantine."""
+    """The shared tables beside silver. Appends of several processes commute, so they need no lease."""
 
     outcome: Sink
     quarantine: Sink
+    dead_letter: Sink
 
     @classmethod
     def open(cls, settings: Settings, *, compact_every: int = COMPACT_EVERY) -> Quality:
-        """Create or check both tables."""
-        outcome = Sink.open(settings, quality_spec(OUTCOME), compact_every=compact_every)
-        return cls(outcome, Sink.open(settings, quality_spec(QUARANTINE), compact_every=compact_every))
+        """Create or check the tables."""
+        names = (OUTCOME, QUARANTINE, DEAD_LETTER)
+        return cls(*(Sink.open(settings, quality_spec(name), compact_every=compact_every) for name in names))
 
-    def write(self, plans: Sequence[Plan], step: Step = no_step) -> None:
-        """Write quarantine and outcomes of several plans, one commit each; skips what a table holds already."""
-        for name, sink, parts in (
-            ("quality.quarantine", self.quarantine, [(p.quarantine, p.batch) for p in plans if p.quarantine.num_rows]),
-            ("quality.outcome", self.outcome, [(p.outcomes, p.batch) for p in plans if not p.dataset.derived]),
-        ):
-            write_parts(sink, parts, step, name)
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """All of them."""
+        return self.outcome, self.quarantine, self.dead_letter
+
+    def refresh(self) -> None:
+        """Read what others committed since."""
+        for sink in self.sinks:
+            sink.refresh()
+
+    def write(self, asides: Sequence[Aside], step: Step = no_step) -> None:
+        """Write what several batches set aside, one commit per table; what a table holds already is skipped."""
+        write_parts(
+            self.dead_letter, [(a.dead, a.batch) for a in asides if a.dead is not None and a.dead.num_rows], step
+        )
+        write_parts(
+            self.quarantine,
+            [(a.quarantine, a.batch) for a in asides if a.quarantine is not None and a.quarantine.num_rows],
+            step,
+        )
+        write_parts(self.outcome, [(a.outcomes, a.batch) for a in asides if a.outcomes is not None], step)
 
 
-def write_parts(sink: Sink, parts: Sequence[tuple[pa.Table, Batch]], step: Step, name: str) -> None:
+def write_parts(sink: Sink, parts: Sequence[tuple[pa.Table, Batch]], step: Step = no_step) -> None:
     """Append the rows of several batches that `sink` has not seen, with all their offsets, in one commit."""
-    rows, ends = [], {}
+    rows: list[pa.Table] = []
+    ends: dict[str, int] = {}
     for table, batch in parts:
         behind = sink.behind(batch.app_ends)
         if behind:
             rows.append(_unseen(sink, table, batch).drop_columns([PART, POSITION]))
             ends.update(behind)
     if ends:
-        step(name)
+        step(sink.spec.id)
         sink.append(pa.concat_tables(rows), ends)
 
 
@@ -287,7 +319,7 @@ def apply(silver: Silver, quality: Quality, batch: Batch, step: Step = no_step) 
     Calling it again with the same batch (or one cut differently) changes nothing.
     """
     plan = silver.plan(batch)
-    quality.write([plan], step)
+    quality.write([plan.aside], step)
     step(silver.sink.spec.id)
     silver.commit(plan)
     return BatchResult(plan.counts, plan.outcomes.drop_columns([PART, POSITION]))
@@ -315,14 +347,14 @@ def _with_source(table: pa.Table, rows: pa.Table) -> pa.Table:
     return table.append_column(PART, rows[PART]).append_column(POSITION, rows[POSITION])
 
 
-def _outcome(dataset: Dataset, rows: pa.Table, effects: Column) -> pa.Table:
+def outcome_rows(dataset: str | Column, rows: pa.Table, effects: Column) -> pa.Table:
+    """Outcomes of `rows`, which say the raw place, the disposition and the source place; `dataset` may differ by row."""
     columns: list[Column] = [
-        repeat(dataset.id, rows.num_rows, pa.string()),
+        repeat(dataset, rows.num_rows, pa.string()) if isinstance(dataset, str) else dataset,
         *(rows[name] for name in ("raw_partition", "raw_offset", "disposition")),
         effects,
     ]
-    table = pa.table(columns, schema=outcome_schema())
-    return _with_source(table, rows)
+    return _with_source(pa.table(columns, schema=outcome_schema()), rows)
 
 
 def _not_older(columns: Sequence[str]) -> str:
