@@ -75,5 +75,7 @@ def _unpack(tar: Path, work: Path, needed: dict[str, list[str]], progress: Calla
 def _inside(work: Path, name: str) -> Path:
     parts = PurePosixPath(name).parts[1:]
     if ".." in parts or PurePosixPath(name).is_absolute():
-        raise LakeError(f"The server tar holds the unsafe path {name!r}.", "Remove the cached tar and run `make setup`.")
+        raise LakeError(
+            f"The server tar holds the unsafe path {name!r}.", "Remove the cached tar and run `make setup`."
+        )
     return work.joinpath(*parts)

@@ -26,7 +26,9 @@ services_app = typer.Typer(no_args_is_help=True, help="Local services of the lak
 _console = Console()
 _STATE_STYLES = {"ready": "green", "unready": "yellow", "dead": "red", "stopped": "dim"}
 
-Only = Annotated[str, typer.Option("--only", help="Services or groups, separated by commas: kafka,flink. Default: all.")]
+Only = Annotated[
+    str, typer.Option("--only", help="Services or groups, separated by commas: kafka,flink. Default: all.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -56,7 +58,11 @@ def up(only: Only = "") -> None:
     """Start the local services in parallel and wait until each answers."""
     settings = Settings.load()
     begun = time.monotonic()
-    columns = (SpinnerColumn(finished_text="✔"), TextColumn("{task.fields[service]:22}"), TextColumn("{task.description}"))
+    columns = (
+        SpinnerColumn(finished_text="✔"),
+        TextColumn("{task.fields[service]:22}"),
+        TextColumn("{task.description}"),
+    )
     with Progress(*columns, TimeElapsedColumn(), console=_console) as progress:
         tasks = {
             spec.name: progress.add_task("waiting", service=spec.name, total=1, start=False)
@@ -91,6 +97,22 @@ def down(only: Only = "") -> None:
         _console.print("Nothing was running.")
 
 
+@services_app.command()
+def forget() -> None:
+    """Remove the namespace in LAKE_NAMESPACE (never `city`): jobs, topics, tables, catalog entries."""
+    from pipelines.runtime.forget import forget_namespace
+
+    settings = Settings.load()
+    shown: set[tuple[str, str]] = set()
+
+    def report(name: str, what: str) -> None:
+        if what in {"cancelled", "deleted", "dropped", "removed", "stopped", "killed"} and (name, what) not in shown:
+            shown.add((name, what))
+            _console.print(f"  {name:24} {what}")
+
+    forget_namespace(settings, report)
+
+
 @services_app.command(name="status")
 def show_status(as_json: AsJson = False) -> None:
     """Show services, Flink jobs and the freshness of datasets."""
@@ -99,7 +121,9 @@ def show_status(as_json: AsJson = False) -> None:
         typer.echo(json.dumps(status.status_json(settings), ensure_ascii=False, indent=1))
         return
     found = status.service_statuses(settings)
-    table = Table("service", "state", "pid", "port", "up", "memory", "restarts", "", title="Services", title_justify="left")
+    table = Table(
+        "service", "state", "pid", "port", "up", "memory", "restarts", "", title="Services", title_justify="left"
+    )
     for service in found:
         style = _STATE_STYLES[service.state]
         port = str(next(iter(service.ports.values()), "")) if service.pid else ""
@@ -171,7 +195,9 @@ def doctor(as_json: AsJson = False) -> None:
     else:
         for finding in found:
             mark = "[red]✘[/]" if finding.problem else "[green]✔[/]"
-            _console.print(f"{mark} {finding.check:18} {finding.problem or finding.good}", highlight=False, soft_wrap=True)
+            _console.print(
+                f"{mark} {finding.check:18} {finding.problem or finding.good}", highlight=False, soft_wrap=True
+            )
             if finding.problem:
                 _console.print(f"  {'':18} → {finding.remedy}", highlight=False, soft_wrap=True)
         _console.print("Everything is well." if not problems else f"{len(problems)} problem(s).")

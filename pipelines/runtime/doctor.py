@@ -64,7 +64,9 @@ def _tools(_settings: Settings, env: Mapping[str, str]) -> Iterator[Finding]:
         path = shutil.which(tool, path=env.get("PATH"))
         if path is None:
             yield Finding(
-                tool, problem=f"{tool} is not on PATH.", remedy=f"Install it (Debian, Ubuntu: apt-get install {package})."
+                tool,
+                problem=f"{tool} is not on PATH.",
+                remedy=f"Install it (Debian, Ubuntu: apt-get install {package}).",
             )
             continue
         answer = subprocess.run([path, argument], capture_output=True, text=True, timeout=60, check=False)
@@ -120,7 +122,9 @@ def _state(settings: Settings, _env: Mapping[str, str]) -> Iterator[Finding]:
     supervisor = ProcessRecord.read(service_folder(settings, "supervisor"))
     if stale and (supervisor is None or supervisor.process() is None):
         problem = f"{', '.join(stale)} died and no supervisor runs to restart them."
-        yield Finding("state", problem=problem, remedy="Run `lake up` to start them again, or `lake down` to end the rest.")
+        yield Finding(
+            "state", problem=problem, remedy="Run `lake up` to start them again, or `lake down` to end the rest."
+        )
     else:
         yield Finding("state", f"{settings.state}")
 

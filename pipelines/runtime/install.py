@@ -6,11 +6,9 @@ stopped: Maven resumes broken-off downloads.
 
 import fcntl
 import hashlib
-import importlib.metadata
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -145,7 +143,10 @@ def _trino_tar(settings: Settings, progress: Progress) -> Path:
     repository = cache_dir() / "maven"
     tar = repository / "io" / "trino" / "trino-server" / TRINO_VERSION / name
     if tar.is_file():
-        if _sha256(tar, lambda done: progress("Trino server: checking the cached tar", done, _TRINO_TAR_BYTES)) == expected:
+        if (
+            _sha256(tar, lambda done: progress("Trino server: checking the cached tar", done, _TRINO_TAR_BYTES))
+            == expected
+        ):
             return tar
         progress("Trino server: the cached tar is damaged, downloading again", 0, 0)
         tar.unlink()
@@ -234,9 +235,3 @@ def _sha256(path: Path, progress: Callable[[int], None] | None = None) -> str:
             if progress is not None:
                 progress(stream.tell())
     return digest.hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the engines, for reports."""
-    wheels = {"flink": "apache-flink", "spark": "pyspark", "delta": "deltalake", "airflow": "apache-airflow"}
-    return {name: importlib.metadata.version(wheel) for name, wheel in wheels.items()} | {"trino": TRINO_VERSION}

@@ -28,7 +28,18 @@ _LOG_LIMIT_BYTES = 20 * 1024 * 1024
 _FAILURE_LOG_LINES = 40
 _POLL_S = 0.2
 # Variables of another installation of the same engines would change what our servers load.
-_FOREIGN_PREFIXES = ("SPARK_", "FLINK_", "KAFKA_", "AIRFLOW_", "HADOOP_", "HIVE_", "PYSPARK_", "DBT_", "PG", "LAKE_PORT_")
+_FOREIGN = (
+    "SPARK_",
+    "FLINK_",
+    "KAFKA_",
+    "AIRFLOW_",
+    "HADOOP_",
+    "HIVE_",
+    "PYSPARK_",
+    "DBT_",
+    "PG",
+    "LAKE_PORT_",
+)
 # Popen objects of services are kept so that none is collected while its process lives: services outlive commands.
 _begun: list[subprocess.Popen[bytes]] = []
 
@@ -41,7 +52,7 @@ def service_lock(folder: Path, timeout_s: float = 600.0) -> FileLock:
 
 def child_environment(extra: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Return the environment of a service: ours without foreign engine variables, its own, and the mark."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN_PREFIXES)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     return {**inherited, "LC_ALL": "C.UTF-8", "TZ": "UTC", **extra, MARK: str(folder)}
 
 
@@ -62,7 +73,8 @@ def launch(service: Service, folder: Path, restarts: int = 0) -> ProcessRecord:
             )
         except OSError as error:
             raise ServiceError(
-                f"{service.name}: the command {service.command[0]} cannot be run ({error.strerror}).", "Run `make setup`."
+                f"{service.name}: the command {service.command[0]} cannot be run ({error.strerror}).",
+                "Run `make setup`.",
             ) from error
     _begun.append(popen)
     record = ProcessRecord(
@@ -179,9 +191,7 @@ def _check_ports(service: Service) -> None:
             )
 
 
-def _wait_until_ready(
-    service: Service, record: ProcessRecord, folder: Path, report: Callable[[str], None]
-) -> None:
+def _wait_until_ready(service: Service, record: ProcessRecord, folder: Path, report: Callable[[str], None]) -> None:
     deadline = time.monotonic() + service.start_timeout_s
     missing: str | None = "not asked yet"
     while time.monotonic() < deadline:

@@ -39,7 +39,8 @@ def listener(port: int) -> psutil.Process | None:
     except psutil.AccessDenied:
         return None
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+        address = connection.laddr
+        if connection.status == psutil.CONN_LISTEN and address and address.port == port and connection.pid:
             try:
                 return psutil.Process(connection.pid)
             except psutil.NoSuchProcess:
@@ -72,9 +73,7 @@ def remembered_ports(settings: Settings, name: str) -> dict[str, int]:
     return {str(use): int(port) for use, port in values.items()}
 
 
-def assign_ports(
-    settings: Settings, specs: Iterable[ServiceSpec], env: Mapping[str, str]
-) -> dict[str, dict[str, int]]:
+def assign_ports(settings: Settings, specs: Iterable[ServiceSpec], env: Mapping[str, str]) -> dict[str, dict[str, int]]:
     """Give every spec its ports: those of the running process, else pinned ones, else the remembered, else free ones.
 
     Raises ServiceError when a pinned port is not a port or is taken; the text names who holds it and the variable.

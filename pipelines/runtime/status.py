@@ -79,9 +79,7 @@ def _status(settings: Settings, name: str, service: Service | None) -> ServiceSt
     missing = service.probe() if service is not None else None
     state = "ready" if missing is None else "unready"
     uptime_s = max(0.0, time.time() - record.started_at_s)
-    return ServiceStatus(
-        name, state, record.pid, record.ports, uptime_s, rss_bytes, record.restarts, missing or ""
-    )
+    return ServiceStatus(name, state, record.pid, record.ports, uptime_s, rss_bytes, record.restarts, missing or "")
 
 
 def _rss_bytes(process: psutil.Process) -> int:

@@ -12,8 +12,6 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 class LineFormatter(logging.Formatter):
     """`2025-10-27T13:00:00.123Z INFO pipelines.landing committed rows=200 table="river_stage"`."""
 
-    converter = time.gmtime
-
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line; line breaks inside values and traces are escaped."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))

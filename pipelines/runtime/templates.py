@@ -9,7 +9,7 @@ from string import Template
 from pipelines.runtime.errors import LakeError
 
 
-def render(template: Path, values: Mapping[str, str | int | Path]) -> str:
+def render(template: Path, values: Mapping[str, object]) -> str:
     """Return the text of `template` with every ${name} filled; raises LakeError for a place without a value."""
     try:
         return Template(template.read_text(encoding="utf-8")).substitute({k: str(v) for k, v in values.items()})

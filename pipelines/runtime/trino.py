@@ -59,9 +59,7 @@ def ensure_catalog_at(url: str, settings: Settings) -> None:
     name = settings.catalog
     (settings.lake_root / settings.namespace / "_trino").mkdir(parents=True, exist_ok=True)
     properties = ",\n  ".join(f'"{key}" = {_literal(value)}' for key, value in catalog_properties(settings).items())
-    execute_at(
-        url, PLATFORM_USER, f'CREATE CATALOG IF NOT EXISTS "{name}" USING delta_lake WITH (\n  {properties}\n)'
-    )
+    execute_at(url, PLATFORM_USER, f'CREATE CATALOG IF NOT EXISTS "{name}" USING delta_lake WITH (\n  {properties}\n)')
 
 
 def _literal(text: str) -> str:

@@ -106,7 +106,9 @@ def prepare_lib_dir(settings: Settings) -> Path:
     """Fill `lib_dir` with one link per jar and remove what is no longer there; raises ServiceError without jars."""
     jars = {jar.name: jar for jar in lib_jars(settings)}
     if not any(name.startswith("flink-sql-connector-kafka") for name in jars):
-        raise ServiceError(f"Flink's Kafka connector is not in {settings.dist / 'jars' / 'flink'}.", "Run `make setup`.")
+        raise ServiceError(
+            f"Flink's Kafka connector is not in {settings.dist / 'jars' / 'flink'}.", "Run `make setup`."
+        )
     folder = lib_dir(settings)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
@@ -214,6 +216,8 @@ def _probe(rest: str, state: Path, *, want_slots: bool) -> str | None:
 
 
 FLINK = (
-    ServiceSpec(name=JOBMANAGER, ports=("rest", "rpc", "blob"), needs=(), build=_jobmanager, group="flink", pin="flink"),
+    ServiceSpec(
+        name=JOBMANAGER, ports=("rest", "rpc", "blob"), needs=(), build=_jobmanager, group="flink", pin="flink"
+    ),
     ServiceSpec(name=TASKMANAGER, ports=("rpc", "data"), needs=(JOBMANAGER,), build=_taskmanager, group="flink"),
 )

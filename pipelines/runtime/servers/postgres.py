@@ -18,7 +18,7 @@ from pipelines.runtime.templates import fingerprint, render, write_text
 
 NAME = "postgres"
 USER = "lake"
-SECRET = "postgres.password"  # the name of the file, not a password
+PASSWORD_FILE = "postgres.password"  # noqa: S105 (the name of a file)
 DATABASES = ("airflow", "sector")
 # PostgreSQL refuses to run as root: then it runs as the first of these that the system knows.
 _ORDINARY_USERS = ("postgres", "nobody")
@@ -26,7 +26,7 @@ _ORDINARY_USERS = ("postgres", "nobody")
 
 def dsn(settings: Settings, port: int, database: str) -> str:
     """Return the connection URL of one database, password included."""
-    return f"postgresql://{USER}:{secret_text(settings, SECRET)}@127.0.0.1:{port}/{database}"
+    return f"postgresql://{USER}:{secret_text(settings, PASSWORD_FILE)}@127.0.0.1:{port}/{database}"
 
 
 @cache
@@ -108,7 +108,7 @@ def _initialise(settings: Settings, data: Path) -> None:
     data.mkdir(parents=True)
     data.chmod(0o700)
     _give_to_ordinary_user(data)
-    password = secret_path(settings, SECRET)
+    password = secret_path(settings, PASSWORD_FILE)
     command = [*_as_ordinary_user(), str(_binaries() / "initdb"), "-D", str(data), "-U", USER, "-A", "scram-sha-256"]
     command += [f"--pwfile={password}", "-E", "UTF8", "--locale=C.UTF-8", "--no-instructions"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=data.parent)

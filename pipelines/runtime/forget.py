@@ -1,0 +1,48 @@
+"""Forgetting a namespace: an exercise or a demo leaves nothing behind."""
+
+import shutil
+
+import httpx
+
+from pipelines.runtime import flink, kafka, services, spark
+from pipelines.runtime.errors import LakeError
+from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
+from pipelines.runtime.trino import PLATFORM_USER, execute_at
+
+_NEEDED = ("kafka", "flink", "spark", "trino")
+_TIMEOUT_S = 30.0
+
+
+def forget_namespace(settings: Settings, report: services.Report = services.silent) -> None:
+    """Remove a namespace: daemons, Flink jobs, topics, catalog entries, tables, state; starts the servers it needs.
+
+    Raises LakeError for the city's own namespace, which holds observed data.
+    """
+    if settings.namespace == DEFAULT_NAMESPACE:
+        raise LakeError(
+            f"The namespace {DEFAULT_NAMESPACE!r} holds the city's observed data and is not forgotten by a command.",
+            "Set LAKE_NAMESPACE to the exercise that is over.",
+        )
+    prefix = settings.group("")
+    daemons = [name for name in services.running(settings) if name.startswith(prefix)]
+    for name in daemons:
+        services.down(settings, [name], report)
+    services.up(settings, _NEEDED, report)
+    ends = services.endpoints(settings)
+    for job in flink.jobs(settings):
+        if job.name.startswith(prefix) and job.state not in {"FINISHED", "FAILED", "CANCELED"}:
+            httpx.patch(f"{ends.flink_rest}/jobs/{job.job_id}", params={"mode": "cancel"}, timeout=_TIMEOUT_S)
+            report(job.name, "cancelled")
+    report(f"{len(kafka.delete_topics(settings))} topics", "deleted")
+    session = spark.session(settings)
+    try:
+        for row in session.sql("show databases").collect():
+            if row[0] == settings.gold_schema or row[0].startswith(f"{settings.namespace}_"):
+                session.sql(f"drop database `{row[0]}` cascade")
+                report(f"database {row[0]}", "dropped")
+    finally:
+        session.stop()
+    execute_at(ends.trino, PLATFORM_USER, f'DROP CATALOG IF EXISTS "{settings.catalog}"')
+    for folder in (settings.lake_root / settings.namespace, *(settings.state / "services").glob(f"{prefix}*")):
+        shutil.rmtree(folder, ignore_errors=True)
+    report("tables", "removed")
