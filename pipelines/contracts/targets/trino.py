@@ -62,18 +62,21 @@ def column_comments(dataset: Dataset) -> Mapping[str, str]:
     return {name: own.get(name, _SYSTEM_COMMENTS.get(name, "")) for name in granted_columns(dataset)}
 
 
-def published_view(catalog: str, dataset: Dataset, version: int) -> str:
+def published_view(catalog: str, dataset: Dataset, version: int, columns: tuple[str, ...] | None = None) -> str:
     """The DDL that moves the pin of a dataset to a Delta version.
+
+    ``columns`` narrows the granted ones, for a version that does not have them all.
 
     Raises:
         ValueError: a version below 0, or a dataset of which no column is granted.
     """
     if version < 0:
         raise ValueError(f"{version} is not a Delta version")
-    columns = ", ".join(double_quote(name) for name in _readable(dataset))
+    readable = [name for name in _readable(dataset) if columns is None or name in columns]
+    listed = ", ".join(double_quote(name) for name in readable)
     return (
         f"CREATE OR REPLACE VIEW {_table(catalog, PUBLISHED, dataset.id)} COMMENT {literal(_title(dataset))} "
-        f"SECURITY DEFINER AS SELECT {columns} FROM {_table(catalog, dataset.layer, dataset.id)} "
+        f"SECURITY DEFINER AS SELECT {listed} FROM {_table(catalog, dataset.layer, dataset.id)} "
         f"FOR VERSION AS OF {version}"
     )
 

@@ -1,0 +1,1 @@
+"""Serving: Trino registration and views, and the SQL that people run."""
