@@ -153,7 +153,7 @@ class Silver:
         source = self.dataset.partition_source
         if source is None:
             return rows
-        days = pc.cast(pc.cast(rows[source], pa.timestamp("us")), pa.date32(), safe=False)
+        days: Column = pc.cast(pc.cast(rows[source], pa.timestamp("us")), pa.date32(), safe=False)
         return rows.append_column(str(self.dataset.partition), days)
 
     def _resolve(self, accepted: pa.Table) -> tuple[Int8s, pa.Table, pa.Table]:
@@ -348,7 +348,7 @@ def _with_source(table: pa.Table, rows: pa.Table) -> pa.Table:
 
 
 def outcome_rows(dataset: str | Column, rows: pa.Table, effects: Column) -> pa.Table:
-    """Outcomes of `rows`, which say the raw place, the disposition and the source place; `dataset` may differ by row."""
+    """Outcomes of `rows`, which say the raw place, disposition and source place; `dataset` may differ by row."""
     columns: list[Column] = [
         repeat(dataset, rows.num_rows, pa.string()) if isinstance(dataset, str) else dataset,
         *(rows[name] for name in ("raw_partition", "raw_offset", "disposition")),

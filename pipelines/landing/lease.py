@@ -1,6 +1,6 @@
 """A lease per table: of two landings of one namespace only the holder ever writes.
 
-The lock is the operating system's, so it ends with its process, however that ends; the file beside it says who holds it.
+The lock is the operating system's, so it ends with its process, however that ends; the file beside it says who has it.
 """
 
 from __future__ import annotations

@@ -209,9 +209,7 @@ class Landing:
             if source is None:
                 continue
             errors = [m for m in taken if m.error() is not None]
-            if errors:
-                taken = [m for m in taken if m.error() is None]
-            source.take(taken)
+            source.take([m for m in taken if m.error() is None] if errors else taken)
             for message in errors:
                 self._broken(consumer, source, message.error())
 
