@@ -49,7 +49,7 @@ class Publisher:
 
     def __init__(
         self, settings: Settings, bootstrap: str, overrides: Mapping[str, str | int | float | bool] | None = None
-    ):
+    ) -> None:
         """Open the producer for the brokers at `bootstrap` ("host:port,…"); `overrides` are librdkafka settings."""
         self._settings = settings
         self._producer = Producer({**publisher_config(bootstrap), **(overrides or {})})

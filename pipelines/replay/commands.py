@@ -49,6 +49,10 @@ Malformed = Annotated[
         "in 2030, 5 MB. Above 0 every kind is sent at least once per dataset.",
     ),
 ]
+WeekOld = Annotated[
+    int,
+    typer.Option(min=0, help="Number of records per dataset repeated a week later, after they have been forgotten."),
+]
 Seed = Annotated[int, typer.Option(help="The same seed chooses the same faults, on every machine.")]
 Speed = Annotated[
     float,
@@ -80,12 +84,13 @@ def flood_2025(
     corrections: Corrections = 0.0,
     late: Late = 0.0,
     malformed: Malformed = 0.0,
+    week_old: WeekOld = 0,
     seed: Seed = 7,
     speed: Speed = 0.0,
     allow_city: AllowCity = False,
 ) -> None:
     """Trận lũ 10–11/2025. Stages, rain and reservoirs in 10-minute steps, exact at every published figure."""
-    _send("flood-2025", FaultPlan(duplicates, corrections, late, malformed, seed=seed), speed, allow_city)
+    _send("flood-2025", FaultPlan(duplicates, corrections, late, malformed, week_old, seed), speed, allow_city)
 
 
 @replay_app.command()
@@ -94,12 +99,13 @@ def traffic(
     corrections: Corrections = 0.0,
     late: Late = 0.0,
     malformed: Malformed = 0.0,
+    week_old: WeekOld = 0,
     seed: Seed = 7,
     speed: Speed = 0.0,
     allow_city: AllowCity = False,
 ) -> None:
     """Bộ dò xe. Three real loop-detector series with real anomalies, on junctions of Huế."""
-    _send("traffic", FaultPlan(duplicates, corrections, late, malformed, seed=seed), speed, allow_city)
+    _send("traffic", FaultPlan(duplicates, corrections, late, malformed, week_old, seed), speed, allow_city)
 
 
 @replay_app.command()
@@ -108,12 +114,13 @@ def cameras(
     corrections: Corrections = 0.0,
     late: Late = 0.0,
     malformed: Malformed = 0.0,
+    week_old: WeekOld = 0,
     seed: Seed = 7,
     speed: Speed = 0.0,
     allow_city: AllowCity = False,
 ) -> None:
     """Camera. Synthetic health of 40 cameras and violation events; plates become tokens at the gateway."""
-    _send("cameras", FaultPlan(duplicates, corrections, late, malformed, seed=seed), speed, allow_city)
+    _send("cameras", FaultPlan(duplicates, corrections, late, malformed, week_old, seed), speed, allow_city)
 
 
 @replay_app.command()

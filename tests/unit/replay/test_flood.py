@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -155,12 +154,12 @@ def test_codes_are_known(readings: tuple[Reading, ...], registry: Registry) -> N
 
 
 @pytest.fixture
-def broken_data(tmp_path: Path) -> Iterator[Path]:
+def broken_data(tmp_path: Path) -> Path:
     folder = tmp_path / "flood_2025"
     folder.mkdir()
     for path in (HOME / "data" / "flood_2025").iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
-    yield tmp_path
+    return tmp_path
 
 
 def test_data_that_contradict_a_published_sum_are_refused(broken_data: Path) -> None:

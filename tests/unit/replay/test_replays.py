@@ -21,6 +21,7 @@ from pipelines.replay import traffic
 from pipelines.replay.catalog import REPLAYS, make_replay, replay_info
 from pipelines.replay.deliveries import Replay
 from pipelines.replay.faults import KINDS, NO_FAULTS, FaultPlan
+from pipelines.replay.readings import LOCAL
 from pipelines.replay.sender import check_namespace, raw_records
 from pipelines.replay.truth import Truth, load_truth, save_truth
 from pipelines.runtime.errors import LakeError
@@ -190,7 +191,7 @@ def test_clean_sizes(registry: Registry) -> None:
 def test_traffic_keeps_weekday_and_clock(registry: Registry) -> None:
     readings = traffic.readings(registry, HOME / "data")
     first = next(r for r in readings if "mean_speed_kmh" in r.body)
-    local = first.event_at.astimezone(traffic.LOCAL)
+    local = first.event_at.astimezone(LOCAL)
     source = datetime(2015, 9, 8, 11, 39)
     assert (local.weekday(), local.time()) == (source.weekday(), source.time())
     assert local.year == 2025
@@ -256,6 +257,6 @@ def test_a_replay_stays_out_of_the_city(settings: Settings) -> None:
 def test_wrong_plans_and_names_are_refused() -> None:
     for wrong in ({"late": -0.1}, {"malformed": 2.0}, {"late": 0.5, "duplicates": 0.5}, {"week_old": -1}):
         with pytest.raises(ValueError, match=r"shares|week_old"):
-            FaultPlan(**wrong)  # type: ignore[arg-type]
+            FaultPlan(**wrong)
     with pytest.raises(KeyError, match="flood-2025"):
         replay_info("flood")
