@@ -60,7 +60,7 @@ def _schedule(plan: DagPlan, namespace: str) -> Any:
     return AssetOrTimeSchedule(timetable=CronTriggerTimetable(plan.crons[0], timezone=zone), assets=anything)
 
 
-class LakeOperator(BashOperator):
+class LakeOperator(BashOperator):  # type: ignore[misc]  # Airflow is not typed
     """Runs one `lake` command in the namespace of the run, and tells of a changed table when that is the server's.
 
     A run of another namespace (a drill, the demo) raises no asset event: it would start the city's warehouse.

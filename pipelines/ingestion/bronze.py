@@ -20,8 +20,8 @@ from deltalake import DeltaTable, write_deltalake
 
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.targets import delta
+from pipelines.ingestion.plan import sector_of
 from pipelines.ingestion.protect import DETAIL, REASON, ROW_JSON, refusal_schema
-from pipelines.ingestion.source import sector_of
 from pipelines.landing.apply import PART, POSITION, Batch
 from pipelines.landing.arrow import kernels as pc
 from pipelines.landing.arrow import repeat

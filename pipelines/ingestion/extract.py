@@ -18,7 +18,8 @@ import sqlalchemy as sa
 
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.targets.delta import arrow_schema
-from pipelines.ingestion.source import sector_of, source_columns
+from pipelines.ingestion.plan import sector_of
+from pipelines.ingestion.source import source_columns
 from pipelines.runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _pipeline(settings: Settings, dataset: Dataset, sink: _Sink) -> dlt.Pipeline
     def hand_over(path: str, table: dict[str, Any]) -> None:
         sink.take(Path(path))
 
-    destination: Any = dlt.destination(  # type: ignore[call-overload]
+    destination: Any = dlt.destination(
         hand_over,
         batch_size=0,  # the path of the Parquet file, not its rows
         loader_file_format="parquet",
@@ -174,7 +175,7 @@ def _rows(dataset: Dataset, engine: sa.Engine, protect: Protect) -> Any:
         backend="pyarrow",
         chunk_size=BATCH_ROWS,
         included_columns=list(columns),
-        table_adapter_callback=as_text,  # type: ignore[arg-type]
+        table_adapter_callback=as_text,
         query_adapter_callback=query,
         incremental=incremental,
     )

@@ -23,9 +23,10 @@ from pipelines.gateway.tokens import load_tokeniser
 from pipelines.ingestion import records
 from pipelines.ingestion.bronze import Bronze, Load
 from pipelines.ingestion.extract import extract, finish_pending, forget
+from pipelines.ingestion.plan import sector_of
 from pipelines.ingestion.protect import DETAIL, REASON, ROW_JSON, Protection
 from pipelines.ingestion.records import IngestResult
-from pipelines.ingestion.source import check_source, open_engine, sector_of, source_of
+from pipelines.ingestion.source import check_source, open_engine, source_of
 from pipelines.landing.apply import PART, POSITION, Batch, Plan, Quality, Silver, outcome_rows
 from pipelines.landing.arrow import kernels as pc
 from pipelines.landing.arrow import repeat

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 
-from pipelines.contracts.model import Dataset
+from pipelines.contracts.model import Dataset, Sector
 from pipelines.contracts.registry import Registry
-from pipelines.ingestion.source import agency_slug, sector_of
+from pipelines.runtime.errors import LakeError
 
 TIMEZONE = "Asia/Ho_Chi_Minh"
 """The zone of every cron line in contracts: agencies think in their own clock."""
@@ -50,6 +50,18 @@ class DagPlan:
     tags: tuple[str, ...] = ()
     max_active_runs: int = 1
     max_active_tasks: int = 2
+
+
+def agency_slug(agency: str) -> str:
+    """Return an agency's code as identifiers carry it: `H57.KHCN` gives `h57_khcn`."""
+    return agency.lower().replace(".", "_").replace("-", "_")
+
+
+def sector_of(dataset: Dataset) -> Sector:
+    """Return where a dataset is read; raises LakeError for one that no sector database feeds."""
+    if dataset.sector is None:
+        raise LakeError(f"{dataset.id} is not read from a sector database.", "See `lake ingest list`.")
+    return dataset.sector
 
 
 def asset_of(dataset: Dataset) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from pipelines.contracts.model import ContractField, Dataset, Sector
+from pipelines.contracts.model import ContractField, Dataset
+from pipelines.ingestion.plan import agency_slug, sector_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
@@ -53,18 +54,6 @@ class SectorSource:
     def __repr__(self) -> str:
         """Render without the password."""
         return f"SectorSource({sa.make_url(self.url).render_as_string(hide_password=True)}, {self.origin})"
-
-
-def agency_slug(agency: str) -> str:
-    """Return an agency's code as identifiers carry it: `H57.KHCN` gives `h57_khcn`."""
-    return agency.lower().replace(".", "_").replace("-", "_")
-
-
-def sector_of(dataset: Dataset) -> Sector:
-    """Return where a dataset is read; raises LakeError for one that no sector database feeds."""
-    if dataset.sector is None:
-        raise LakeError(f"{dataset.id} is not read from a sector database.", "See `lake ingest list`.")
-    return dataset.sector
 
 
 def source_of(settings: Settings, dataset: Dataset) -> SectorSource:

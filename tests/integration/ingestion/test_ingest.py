@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -49,7 +50,7 @@ def insert_price(engine: sa.Engine, service: str, price: str = "39000", **column
     )
 
 
-def table(settings: Settings, layer: str, dataset: str) -> pa.Table:
+def table(settings: Settings, layer: str, dataset: str) -> Any:
     return DeltaTable(str(settings.table_path(layer, dataset))).to_pyarrow_table()
 
 
