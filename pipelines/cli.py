@@ -32,6 +32,7 @@ COMMANDS: dict[str, Mount] = {
     "status": Mount("pipelines.runtime.commands", "services_app:status", "Show services, jobs and the freshness of every dataset."),
     "logs": Mount("pipelines.runtime.commands", "services_app:logs", "Show the log of a service."),
     "doctor": Mount("pipelines.runtime.commands", "services_app:doctor", "Say everything that is missing on this machine, with its remedy."),
+    "forget": Mount("pipelines.runtime.commands", "services_app:forget", "Remove everything of an exercise's namespace."),
     "install": Mount("pipelines.runtime.commands", "services_app:install", "Download and check servers and jars."),
     "contracts": Mount("pipelines.commands.contracts", "contracts_app", "Check, build, apply and show the datasets' contracts."),
     "replay": Mount("pipelines.replay.commands", "replay_app", "Send the recorded flood, traffic loops or synthetic cameras."),
@@ -62,9 +63,7 @@ class LazyGroup(TyperGroup):
         app = getattr(importlib.import_module(mount.module), attribute)
         command = get_command(app)
         if inner:
-            found = command.get_command(ctx, inner) if isinstance(command, click.Group) else None
-            if found is None:
-                raise LakeError(f"`lake {cmd_name}` is not there: {mount.module} has no command {inner}.")
+            found: click.Command = getattr(command, "commands", {})[inner]
             return found
         return command
 

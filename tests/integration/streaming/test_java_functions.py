@@ -110,7 +110,7 @@ def test_every_bad_record_is_one_row_with_its_bytes_and_reason(flink: TableEnvir
     expected: list[tuple[Any, ...]] = []
     for raw, reason in BAD_RECORDS.items():
         expected.append((raw, reason, None, None, None, None))
-        expected.append((None, None, "Phú Ốc", "2025-10-27 13:00:00.500000", Decimal("5.250"), None))
+        expected.append((good, None, "Phú Ốc", "2025-10-27 13:00:00.500000", Decimal("5.250"), None))
     assert [(None if raw is None else bytes(raw), *rest) for raw, *rest in rows] == expected
 
 

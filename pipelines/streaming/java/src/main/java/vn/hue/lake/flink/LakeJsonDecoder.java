@@ -17,8 +17,9 @@ import org.apache.flink.table.types.logical.RowType;
 /**
  * Decodes one flat JSON object into one row, in one pass, and never throws.
  *
- * <p>A record that cannot be used becomes a row in which every column is NULL except {@code _err} (the reason) and
- * {@code _raw} (its bytes, the first {@value #MAX_RAW_BYTES} of them). Reasons:
+ * <p>{@code _raw} holds the record's bytes (the first {@value #MAX_RAW_BYTES} of them) whether or not it could be decoded:
+ * a job refuses decoded records too, a clock in 2030 for one, and a refused record keeps its bytes. A record that
+ * cannot be used becomes a row in which every other column is NULL except {@code _err}, the reason. Reasons:
  *
  * <ul>
  *   <li>{@code empty}: no value, no bytes, or white space only;
@@ -40,7 +41,7 @@ final class LakeJsonDecoder {
 
     static final String RAW_COLUMN = "_raw";
     static final String ERROR_COLUMN = "_err";
-    /** What is kept of a record that cannot be used; the gateway refuses larger ones. */
+    /** What is kept of a record's bytes; the gateway refuses larger records. */
     static final int MAX_RAW_BYTES = 512 * 1024;
 
     private static final byte[] REFUSAL_PREFIX = "{\"lake.refused\":".getBytes(StandardCharsets.US_ASCII);
@@ -91,6 +92,10 @@ final class LakeJsonDecoder {
                 return refuse(message, "empty");
             }
             GenericRowData row = new GenericRowData(arity);
+            if (rawIndex >= 0) {
+                // The array itself, no copy: a job may still have to refuse what could be decoded.
+                row.setField(rawIndex, kept(message));
+            }
             String fault = first == JsonToken.START_OBJECT ? readObject(parser, row) : skipValue(parser);
             if (parser.nextToken() != null) {
                 return refuse(message, "malformed");
@@ -145,10 +150,14 @@ final class LakeJsonDecoder {
         }
     }
 
+    private static byte[] kept(byte[] message) {
+        return message.length > MAX_RAW_BYTES ? Arrays.copyOf(message, MAX_RAW_BYTES) : message;
+    }
+
     private GenericRowData refuse(byte[] message, String reason) {
         GenericRowData row = new GenericRowData(arity);
         if (rawIndex >= 0 && message != null) {
-            row.setField(rawIndex, message.length > MAX_RAW_BYTES ? Arrays.copyOf(message, MAX_RAW_BYTES) : message);
+            row.setField(rawIndex, kept(message));
         }
         if (errorIndex >= 0) {
             row.setField(errorIndex, StringData.fromString(reason));
