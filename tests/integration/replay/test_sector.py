@@ -6,9 +6,11 @@ from typing import Any
 
 import psycopg2
 import pytest
+from typer.testing import CliRunner
 
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.replay import sector
+from pipelines.replay.commands import replay_app
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
@@ -107,6 +109,20 @@ def test_a_dropped_column_comes_back(dsn: str, registry: Registry) -> None:
     assert query(dsn, "SELECT facility_name, valid_to FROM soyt.med_price ORDER BY 1, 2") == before
     with pytest.raises(LakeError, match="Allowed: facility_name"):
         sector.drop_column(dsn, registry, "med_price", "facility_id")
+
+
+def test_the_command_fills_changes_and_breaks(server: Settings, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    options = ["--scale", "0.1", "--mutate", "3", "--violation", "road_asset", "--drop-column", "med_price.valid_to"]
+    result = CliRunner().invoke(replay_app, ["sector", *options])
+    assert result.exit_code == 0, result.output
+    assert query(dsn, "SELECT ward_code FROM soxd.road_asset WHERE asset_id = 'DB-VI-PHAM'") == [("00000",)]
+    with pytest.raises(psycopg2.errors.UndefinedColumn):
+        query(dsn, "SELECT valid_to FROM soyt.med_price")
+    wrong = CliRunner().invoke(replay_app, ["sector", "--scale", "0.1", "--violation", "river_stage"])
+    assert wrong.exit_code == 1
+    assert "feedback_ticket" in wrong.output
 
 
 def test_a_database_that_is_not_there_is_a_sentence(registry: Registry) -> None:
