@@ -13,8 +13,8 @@ episodes as (
 
 select
     difference.in_neither,
-    difference.settled_count as found,
-    episodes.settled_count as expected
+    difference.settled_count as in_difference,
+    episodes.settled_count as in_episodes
 from difference
 cross join episodes
 where difference.in_neither > 0 or difference.settled_count <> episodes.settled_count

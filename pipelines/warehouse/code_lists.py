@@ -1,4 +1,4 @@
-"""Code lists at rest: every list of ``schemas/codelists`` is a Delta table ``silver/code_<list>``, for dbt, SQL and BI."""
+"""Code lists at rest: every list of ``schemas/codelists`` is a Delta table ``silver/code_<list>``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ def arrow_table(code_list: CodeList) -> pa.Table:
         LakeError: a value does not fit the column's type; the text names list, row and column.
     """
     schema = pa.schema(
-        [pa.field(column.name, column.type.arrow, metadata={"comment": comment(column)}) for column in code_list.columns]
+        [
+            pa.field(column.name, column.type.arrow, metadata={"comment": comment(column)})
+            for column in code_list.columns
+        ]
     )
     rows = [
         {column.name: _value(code_list, index, row, column.name, column.type) for column in code_list.columns}

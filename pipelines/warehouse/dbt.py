@@ -1,4 +1,4 @@
-"""Builds the marts: one dbt process per run against Spark Connect, isolated, with its artefacts beside the run manifest.
+"""Builds the marts: one dbt process per run against Spark Connect, its artefacts beside the run manifest.
 
 What is planned (arguments, environment, which tables keep their declaration) is pure and tested alone; only
 :func:`build` starts a process.
@@ -83,19 +83,19 @@ def build(
     Spark Connect server (``sc://host:port``). ``unit_tests`` runs the models' unit tests first.
 
     Raises:
-        DbtError: a model or a test failed, or dbt could not start; it names the nodes and the compiled SQL. Nothing
-            is recorded then, and what is published stays.
+        DbtError: a model or a test failed, or dbt could not start; it names the nodes and the compiled SQL. Only the
+            marts that were built and passed all their tests are recorded then; what is published of the others stays.
     """
     missing = missing_inputs(manifest, registry)
+    for name in missing:
+        progress(f"silver.{name} has no version in this run: {', '.join(affected_marts(registry, [name]))} left out")
     not_built = affected_marts(registry, missing)
     wanted = [mart for mart in registry.marts() if mart.id not in not_built]
     recorded = {mart.id: manifest.gold.get(f"gold.{mart.id}") for mart in wanted}
     done = {name: version for name, version in recorded.items() if version is not None}
-    if len(done) == len(wanted) and not force:
-        progress(f"run {manifest.run_id} has been built before: nothing to do")
+    if not wanted or (len(done) == len(wanted) and not force):
+        progress(f"run {manifest.run_id}: {'built before' if wanted else 'no mart has all its inputs'}, nothing to do")
         return DbtResult(manifest.run_id, done, not_built, (), {}, was_built=False)
-    for name in missing:
-        progress(f"silver.{name} has no version in this run: {', '.join(affected_marts(registry, [name]))} left out")
 
     folder = run_folder(settings, manifest.run_id) / "dbt"
     cache = settings.lake_root / settings.namespace / "_runs" / f".{_PARTIAL_PARSE}"
@@ -107,15 +107,16 @@ def build(
     extra = environment(settings, manifest, keep, spark_remote=spark_remote)
     status, tail = _run(command, {**os.environ, **extra}, settings.home, progress)
 
-    nodes = _results(folder / "target" / "run_results.json")
+    nodes = _results(folder / "target")
     failing = [name for name, node in nodes.items() if node["status"] in _BAD]
+    sound = sound_marts(nodes, [mart.id for mart in wanted])
+    gold = current_versions(settings, "gold", sound)
+    with_gold(settings, manifest.run_id, gold)
     if failing or status != 0:
         raise _failure(manifest.run_id, folder, nodes, failing, tail)
     _share(folder / "target" / _PARTIAL_PARSE, cache)
-    gold = current_versions(settings, "gold", [mart.id for mart in wanted])
-    with_gold(settings, manifest.run_id, gold)
-    warnings = tuple(f"{name}: {node['message']}" for name, node in nodes.items() if node["status"] == "warn")
-    seconds = {name: float(node["execution_time"]) for name, node in nodes.items()}
+    warnings = tuple(f"{_short(name)}: {node['message']}" for name, node in nodes.items() if node["status"] == "warn")
+    seconds = {_short(name): float(node["execution_time"]) for name, node in nodes.items()}
     return DbtResult(manifest.run_id, gold, not_built, warnings, seconds, was_built=True)
 
 
@@ -201,13 +202,38 @@ def _event(line: str) -> dict[str, Any] | None:
     return info if isinstance(info, dict) else None
 
 
-def _results(path: Path) -> dict[str, dict[str, Any]]:
-    """Node name → result, in the order of execution; empty when dbt did not get that far."""
+def _results(target: Path) -> dict[str, dict[str, Any]]:
+    """Unique id of a node → its result and what it depends on, in the order of execution; empty when dbt did not get
+    that far."""
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))["results"]
+        results = json.loads((target / "run_results.json").read_text(encoding="utf-8"))["results"]
+        nodes = json.loads((target / "manifest.json").read_text(encoding="utf-8"))["nodes"]
     except FileNotFoundError:
         return {}
-    return {str(result["unique_id"]): result for result in results}
+    return {
+        result["unique_id"]: {
+            **{name: result.get(name) for name in ("status", "message", "failures", "execution_time")},
+            "depends_on": nodes.get(result["unique_id"], {}).get("depends_on", {}).get("nodes", []),
+        }
+        for result in results
+    }
+
+
+def sound_marts(nodes: Mapping[str, Mapping[str, Any]], marts: Collection[str]) -> tuple[str, ...]:
+    """The marts that were built and of which no test failed; ``nodes`` as run_results.json and manifest.json say."""
+    built = {_short(name) for name, node in nodes.items() if name.startswith("model.") and node["status"] == "success"}
+    doubted = {
+        _short(parent)
+        for name, node in nodes.items()
+        if name.startswith("test.") and node["status"] in _BAD
+        for parent in node["depends_on"]
+    }
+    return tuple(sorted((built & set(marts)) - doubted))
+
+
+def _short(unique_id: str) -> str:
+    """``test.hue_lakehouse.dim_ward__keeps_contract.5d2f`` → ``dim_ward__keeps_contract``."""
+    return unique_id.split(".")[2]
 
 
 def _failure(
@@ -222,10 +248,12 @@ def _failure(
         message = " ".join(str(node.get("message") or "").split())[:400]
         failures = node.get("failures")
         count = f" ({failures} rows)" if failures else ""
-        lines.append(f"  {name.split('.', 2)[-1]}: {node['status']}{count}: {message}")
+        lines.append(f"  {_short(name)}: {node['status']}{count}: {message}")
     skipped = sum(1 for node in nodes.values() if node["status"] == "skipped")
     what = f"{len(failing)} of {len(nodes)} nodes of run {run_id} failed, {skipped} were skipped:\n" + "\n".join(lines)
-    return DbtError(f"{what}\n", f"The compiled SQL is in {folder / 'target' / 'compiled'}.", failing)
+    return DbtError(
+        f"{what}\n", f"The compiled SQL is in {folder / 'target' / 'compiled'}.", [_short(n) for n in failing]
+    )
 
 
 def _share(parsed: Path, cache: Path) -> None:

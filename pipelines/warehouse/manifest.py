@@ -1,4 +1,4 @@
-"""The run manifest: the Delta version of every dataset, resolved once, that one run judges, builds from and publishes."""
+"""The run manifest: the Delta version of every dataset, resolved once, that a run judges, builds from and publishes."""
 
 from __future__ import annotations
 

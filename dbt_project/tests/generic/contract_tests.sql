@@ -1,38 +1,28 @@
-{#- No two rows share these columns. -#}
-{% test unique_combination(model, columns) %}
+{#-
+    What the contract says of single rows and of the key, in one pass: no two rows share the key, the columns of `known`
+    have a value, and no row meets a condition of `never` (what it is called -> SQL). One result row per broken rule.
+-#}
+{% test keeps_contract(model, key, known, never) %}
+    with judged as (
+        select
+            array_compact(array(
+                if(count(*) over (partition by {{ key | join(', ') }}) > 1, 'the key is not unique', null)
+                {%- for column in known %},
+                if(`{{ column }}` is null, '{{ column }} is unknown', null)
+                {%- endfor %}
+                {%- for said, condition in never.items() %},
+                if({{ condition }}, '{{ lake_escape(said) }}', null)
+                {%- endfor %}
+            )) as findings
+        from {{ model }}
+    )
+
     select
-        {{ columns | join(', ') }},
+        finding,
         count(*) as row_count
-    from {{ model }}
-    group by {{ columns | join(', ') }}
-    having count(*) > 1
-{% endtest %}
-
-
-{#- Each of these columns has a value in every row: one pass, not one query for each column. -#}
-{% test known(model, columns) %}
-    select *
-    from {{ model }}
-    where
-    {%- for column in columns %}
-        {{ 'or ' if not loop.first }}`{{ column }}` is null
-    {%- endfor %}
-{% endtest %}
-
-
-{#- Two columns stand in order wherever both are known. -#}
-{% test ordered(model, left, operator, right) %}
-    select *
-    from {{ model }}
-    where not (`{{ left }}` {{ operator }} `{{ right }}`)
-{% endtest %}
-
-
-{#- A column is known wherever another one has this value. -#}
-{% test required_when(model, field, when, equals) %}
-    select *
-    from {{ model }}
-    where `{{ when }}` = '{{ lake_escape(equals) }}' and `{{ field }}` is null
+    from judged
+    lateral view explode(findings) exploded as finding
+    group by finding
 {% endtest %}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from io import StringIO
-from typing import Any
+from typing import Any, assert_never
 
 from ruamel.yaml import YAML
 
@@ -26,18 +26,29 @@ from pipelines.contracts.model import (
     RowCount,
     Rule,
 )
-from pipelines.contracts.names import literal
+from pipelines.contracts.names import backtick, literal
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.delta import PROPERTIES, arrow_schema, comment
+from pipelines.contracts.targets.great_expectations import Elsewhere, Native, Refused
 
-SUPPORT: Mapping[type[Any], str] = {
-    RowCount: "elsewhere: gx",
-    Completeness: "native",
-    Comparison: "native",
-    RequiredTogether: "native",
+TARGET = "dbt"
+SUPPORT: Mapping[str, Native | Elsewhere | Refused] = {
+    "columns": Native(),
+    "type": Native(),
+    "required": Native(),
+    "key_known": Native(),
+    "key_unique": Native(),
+    "code_list": Native(),
+    "comparison": Native(),
+    "required_when": Native(),
+    "completeness": Native(),
+    # An empty mart, or a figure out of range, is a matter of the verdict: it must not stop the build of others.
+    "row_count": Elsewhere("great_expectations"),
+    "range": Elsewhere("great_expectations"),
+    "gross_range": Elsewhere("flink"),
+    "freshness": Refused("an age depends on the clock, a build on its inputs alone; see publishing/freshness"),
 }
-"""Where each kind of rule is held. The number of rows is for the verdict: an empty mart is published or not, it does
-not stop a build. Field limits are judged there too, in the same pass."""
+"""Every kind of rule that a contract can hold, and where it is held."""
 
 FOLDERS = ("dbt_project/models", "dbt_project/macros")
 """The folders, relative to the project root, in which a generated file that nobody asks for is an orphan."""
@@ -77,9 +88,7 @@ def _sources(registry: Registry) -> dict[str, Any]:
 def _source(dataset: Dataset) -> dict[str, Any]:
     columns = [_column(field) for field in dataset.fields]
     own = dataset.has
-    columns += [
-        {"name": name, "data_type": kind} for name, kind in _silver_types(dataset).items() if name not in own
-    ]
+    columns += [{"name": name, "data_type": kind} for name, kind in _silver_types(dataset).items() if name not in own]
     return {
         "name": dataset.id,
         "description": _description(dataset),
@@ -130,7 +139,7 @@ def _plain(subject: str, text: str) -> str:
     """Refuse what dbt would take for a template: descriptions are rendered."""
     for mark in ("{{", "{%", "{#"):
         if mark in text:
-            raise Untranslatable(subject, "description", "dbt", f"it holds {mark!r}, which dbt renders as a template")
+            raise Untranslatable(subject, "description", TARGET, f"it holds {mark!r}, which dbt renders as a template")
     return " ".join(text.split())
 
 
@@ -145,25 +154,35 @@ def _column(field: ContractField, tests: Iterable[Mapping[str, Any]] = ()) -> di
 
 
 def _table_tests(mart: Dataset) -> Iterable[dict[str, Any]]:
-    yield _test("unique_combination", {"columns": list(mart.key)})
-    known = [field.name for field in mart.fields if field.required or field.name in mart.key]
-    yield _test("known", {"columns": known})
+    """One test for everything that a single pass over the table can check: a query each would take longer than the
+    build."""
+    rules = [_rule(mart, rule) for rule in mart.quality]
+    yield _test(
+        "keeps_contract",
+        f"{mart.id}__keeps_contract",
+        {
+            "key": list(mart.key),
+            "known": [field.name for field in mart.fields if field.required or field.name in mart.key],
+            "never": dict(rule for rule in rules if rule),
+        },
+    )
     for rule in mart.quality:
-        test = _rule(mart, rule)
-        if test:
-            yield test
+        if isinstance(rule, Completeness):
+            name = f"{mart.id}__{rule.field}_is_complete"
+            yield _test("complete", name, {"field": rule.field, "minimum_pct": float(rule.minimum_pct)})
 
 
-def _rule(mart: Dataset, rule: Rule) -> dict[str, Any] | None:
-    if type(rule) not in SUPPORT:
-        raise Untranslatable(mart.id, type(rule).__name__, "dbt", "no test of this project checks it")
+def _rule(mart: Dataset, rule: Rule) -> tuple[str, str] | None:
+    """What a row that breaks the rule is called, and the SQL condition that finds it; None for a rule of the table."""
     if isinstance(rule, Comparison):
-        return _test("ordered", {"left": rule.left, "operator": rule.operator, "right": rule.right})
+        holds = f"{rule.left} {rule.operator} {rule.right}"
+        return f"not {holds}", f"not ({backtick(rule.left)} {rule.operator} {backtick(rule.right)})"
     if isinstance(rule, RequiredTogether):
-        return _test("required_when", {"field": rule.field, "when": rule.when, "equals": rule.equals})
-    if isinstance(rule, Completeness):
-        return _test("complete", {"field": rule.field, "minimum_pct": float(rule.minimum_pct)})
-    return None
+        condition = f"{backtick(rule.when)} = {literal(rule.equals)} and {backtick(rule.field)} is null"
+        return f"{rule.field} is unknown where {rule.when} is {rule.equals}", condition
+    if isinstance(rule, RowCount | Completeness):
+        return None
+    assert_never(rule)
 
 
 def _codes(
@@ -174,19 +193,21 @@ def _codes(
     dimension = dimensions.get(field.name)
     if dimension and dimension != mart.id:
         target = {"to": f"ref('{dimension}')", "field": field.name}
-        yield _test("relationships", target, warn)
+        yield _test("relationships", f"{mart.id}__{field.name}_is_in_{dimension}", target, warn)
     elif field.code_list:
         code_list = registry.code_list(field.code_list)
         if len(code_list.codes) > _MAX_CODES:
             reason = f"{len(code_list.codes)} codes do not fit a test; make a dimension with the key {field.name}"
-            raise Untranslatable(mart.id, f"code list of {field.name}", "dbt", reason)
+            raise Untranslatable(mart.id, f"code list of {field.name}", TARGET, reason)
         values = [int(code) if field.type.is_numeric else code for code in code_list.codes]
-        yield _test("accepted_values", {"values": values, "quote": not field.type.is_numeric}, warn)
+        arguments = {"values": values, "quote": not field.type.is_numeric}
+        yield _test("accepted_values", f"{mart.id}__{field.name}_is_in_{code_list.id}", arguments, warn)
 
 
-def _test(name: str, arguments: dict[str, Any], config: dict[str, Any] | None = None) -> dict[str, Any]:
-    body: dict[str, Any] = {"arguments": arguments}
-    return {name: {**body, "config": config} if config else body}
+def _test(kind: str, name: str, arguments: dict[str, Any], config: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One test with a name of its own: the one that dbt makes up lists every argument."""
+    body: dict[str, Any] = {"name": name, "arguments": arguments}
+    return {kind: {**body, "config": config} if config else body}
 
 
 def _silver_types(dataset: Dataset) -> dict[str, str]:
@@ -194,9 +215,7 @@ def _silver_types(dataset: Dataset) -> dict[str, str]:
     declared: dict[str, LogicalType] = {field.name: field.type for field in dataset.fields}
     declared |= dict((*system.QC, *system.PROVENANCE))
     return {
-        column.name: declared[column.name].on("spark")
-        if column.name in declared
-        else _SPARK_OF_ARROW[str(column.type)]
+        column.name: declared[column.name].on("spark") if column.name in declared else _SPARK_OF_ARROW[str(column.type)]
         for column in arrow_schema(dataset, _SILVER)
     }
 
@@ -217,7 +236,7 @@ def _macros(registry: Registry) -> str:
             "{#- The Delta table properties of every writer of the lake. -#}",
             *_function("lake_table_properties", "", _mapping(PROPERTIES, 8)),
             "",
-            "{#- Column -> Spark type of a mart, of a silver table or of the staging model on it; empty when unknown. -#}",
+            "{#- Column -> Spark type of a mart, a silver table or the staging model on it; empty when unknown. -#}",
             "{%- macro contract_columns(name) -%}",
             "    {%- set columns = {",
             *(f"        {literal(name)}: {_mapping(found, 12)}," for name, found in sorted(types.items())),

@@ -66,7 +66,7 @@ signals as (
                 is_below
                 and observed_at >= below_since_at + interval '{{ var("flood_hold_minutes") }}' minute
                 then 'clear'
-        end as signal
+        end as alarm_signal
     from below
 ),
 
@@ -74,14 +74,14 @@ signals as (
 states as (
     select
         *,
-        last_value(signal, true) over (
+        last_value(alarm_signal, true) over (
             partition by station_id, alarm_level order by observed_at
             rows between unbounded preceding and current row
-        ) as state,
-        last_value(signal, true) over (
+        ) as alarm_state,
+        last_value(alarm_signal, true) over (
             partition by station_id, alarm_level order by observed_at
             rows between unbounded preceding and 1 preceding
-        ) as state_before
+        ) as alarm_state_before
     from signals
 ),
 
@@ -93,12 +93,12 @@ members as (
         observed_at,
         stage_m,
         origin,
-        state,
-        count_if(state_before is null or state_before = 'clear') over (
+        alarm_state,
+        count_if(alarm_state_before is null or alarm_state_before = 'clear') over (
             partition by station_id, alarm_level order by observed_at
         ) as episode_no
     from states
-    where state = 'raise' or state_before = 'raise'
+    where alarm_state = 'raise' or alarm_state_before = 'raise'
 ),
 
 episodes as (
@@ -106,7 +106,7 @@ episodes as (
         station_id,
         alarm_level,
         min(observed_at) as raised_at,
-        max(if(state = 'clear', observed_at, null)) as cleared_at,
+        max(if(alarm_state = 'clear', observed_at, null)) as cleared_at,
         max(observed_at) as last_observed_at,
         max(stage_m) as peak_stage_m,
         min_by(observed_at, struct(-stage_m, observed_at)) as peak_at,

@@ -39,7 +39,7 @@ reached as (
         readings.observed_at
 ),
 
--- Every reading stays, flagged ones too. One with qc_flag 4 or 9 is not evaluated: its alarm_level is 0 whatever it says.
+-- Every reading stays, flagged ones too. One with qc_flag 4 or 9 is not evaluated: its alarm_level is 0 at any stage.
 final as (
     select
         readings.station_id,

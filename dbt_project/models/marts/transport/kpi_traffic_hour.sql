@@ -10,6 +10,8 @@ with readings as (
         mean_speed_kmh,
         occupancy_pct,
         travel_time_s,
+        cast(mean_speed_kmh as double) as speed_kmh,
+        cast(travel_time_s as double) as time_s,
         origin,
         {{ local_hour('observed_at') }} >= {{ var('traffic_off_peak_from_hour') }}
         or {{ local_hour('observed_at') }} < {{ var('traffic_off_peak_until_hour') }} as is_off_peak
@@ -23,14 +25,12 @@ lanes as (
         detector_id,
         lane_no,
         coalesce(
-            percentile(cast(mean_speed_kmh as double), {{ var('traffic_free_flow_percentile') }})
-                filter (where is_off_peak),
-            percentile(cast(mean_speed_kmh as double), {{ var('traffic_free_flow_percentile') }})
+            percentile(speed_kmh, {{ var('traffic_free_flow_percentile') }}) filter (where is_off_peak),
+            percentile(speed_kmh, {{ var('traffic_free_flow_percentile') }})
         ) as free_flow_speed_kmh,
         coalesce(
-            percentile(cast(travel_time_s as double), 1 - {{ var('traffic_free_flow_percentile') }})
-                filter (where is_off_peak),
-            percentile(cast(travel_time_s as double), 1 - {{ var('traffic_free_flow_percentile') }})
+            percentile(time_s, 1 - {{ var('traffic_free_flow_percentile') }}) filter (where is_off_peak),
+            percentile(time_s, 1 - {{ var('traffic_free_flow_percentile') }})
         ) as free_flow_travel_time_s
     from readings
     group by
