@@ -1,7 +1,8 @@
 """Shared by all tests: marks by folder, and an environment in which no variable of ours is set."""
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,16 @@ def clean_environment() -> Iterator[None]:
     kept = {name: os.environ.pop(name) for name in [*foreign, "SPARK_REMOTE"] if name in os.environ}
     yield
     os.environ.update(kept)
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., None]:
+    """Poll a condition until it is true: `wait_until(lambda: …, timeout_s=20, what="the table holds 5 rows")`."""
+
+    def wait(condition: Callable[[], bool], timeout_s: float = 20.0, what: str = "the condition") -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"{what} did not come true within {timeout_s} s"
+            time.sleep(0.05)
+
+    return wait

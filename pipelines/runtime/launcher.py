@@ -19,6 +19,7 @@ from pipelines.runtime.process import (
     birth_mark,
     end_leftovers,
     end_process,
+    service_processes,
 )
 from pipelines.runtime.service import Service
 from pipelines.runtime.settings import Settings
@@ -133,7 +134,8 @@ def stop_service(settings: Settings, name: str, lock_timeout_s: float = 60.0) ->
         with service_lock(folder, lock_timeout_s):
             record = ProcessRecord.read(folder)
             if record is None:
-                return "killed" if end_leftovers(folder) else "was not running"
+                left = any(service_processes(folder))
+                return "killed" if end_leftovers(folder) else "stopped" if left else "was not running"
             running = record.process() is not None
             killed = end_process(record, folder)
             (folder / RECORD_NAME).unlink(missing_ok=True)
