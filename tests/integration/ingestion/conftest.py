@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from pipelines.contracts.registry import Registry, load_registry
-from pipelines.runtime import services
 from pipelines.runtime.settings import Settings
 
+HOME = Path(__file__).resolve().parents[3]
 TABLES = """
 drop schema if exists hues cascade; create schema hues;
 drop schema if exists soyt cascade; create schema soyt;
@@ -27,26 +27,31 @@ create table soyt.med_price (
 """
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """The settings of an installation in which PostgreSQL runs."""
-    settings = Settings.load({"LAKE_STATE": str(tmp_path_factory.mktemp("state"))})
-    services.up(settings, ["postgres"], supervise=False)
-    yield settings
-    services.down(settings)
+DATABASE = "ingestion_tests"
 
 
 @pytest.fixture(scope="session")
-def registry(server: Settings) -> Registry:
+def database_url(lake_services: Any) -> str:
+    """A database of these tests alone, on the installation's PostgreSQL."""
+    endpoints = lake_services.need("postgres")
+    admin = sa.create_engine(_driver(endpoints.postgres), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"drop database if exists {DATABASE}"))
+        connection.execute(sa.text(f"create database {DATABASE}"))
+    url: str = endpoints.postgres_dsn(DATABASE)
+    return url
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
     """The city's contracts."""
-    return load_registry(server.home / "schemas")
+    return load_registry(HOME / "schemas")
 
 
 @pytest.fixture
-def database(server: Settings) -> Iterator[sa.Engine]:
+def database(database_url: str) -> Iterator[sa.Engine]:
     """The sector database with empty tables."""
-    url = services.endpoints(server).postgres.replace("postgresql:", "postgresql+psycopg2:")
-    engine = sa.create_engine(url, poolclass=NullPool)
+    engine = sa.create_engine(_driver(database_url), poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(sa.text(TABLES))
     yield engine
@@ -54,7 +59,14 @@ def database(server: Settings) -> Iterator[sa.Engine]:
 
 
 @pytest.fixture
-def settings(server: Settings, database: sa.Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
-    """The installation with a lake and a namespace of the test's own."""
-    name = "t" + "".join(c for c in request.node.name.lower() if c.isalnum())[:29]
-    return replace(server.with_namespace(name), lake_root=tmp_path / "lake")
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    """An empty lake with keys of its own, whose agencies have a sector database."""
+    settings = Settings.load({"LAKE_HOME": str(HOME), "LAKE_STATE": str(tmp_path / "state"), "LAKE_NAMESPACE": "t"})
+    settings.secrets_dir.mkdir(parents=True)
+    for agency in ("h57_khcn", "h57_yt"):
+        (settings.secrets_dir / f"sector-{agency}.url").write_text(database_url, encoding="utf-8")
+    return settings
+
+
+def _driver(url: str) -> sa.URL:
+    return sa.make_url(url).set(drivername="postgresql+psycopg2")

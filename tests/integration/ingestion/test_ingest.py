@@ -16,6 +16,7 @@ from pipelines.gateway.tokens import TOKEN, load_tokeniser
 from pipelines.ingestion.load import ingest, row_encryption
 from pipelines.ingestion.records import load_status
 from pipelines.ingestion.source import SourceChanged
+from pipelines.runtime.errors import ServiceError
 from pipelines.runtime.settings import Settings
 
 TICKET = "feedback_ticket"
@@ -103,7 +104,7 @@ def test_full_load_then_only_changes(settings: Settings, registry: Registry, tic
 
     rows = table(settings, "silver", TICKET)
     assert rows.num_rows == 503
-    assert set(rows["origin"].to_pylist()) == {"synthetic"}
+    assert set(rows["origin"].to_pylist()) == {"observed"}
     raw = offsets(settings, TICKET)
     assert raw == list(range(len(raw)))
     assert sum(effects(settings, TICKET).values()) == len(raw)
@@ -231,6 +232,16 @@ def test_lost_state_reloads_everything_unchanged(settings: Settings, registry: R
     second = ingest(settings, registry, TICKET, "r2")
     assert (second.rows_extracted, second.unchanged) == (300, 300)
     assert table(settings, "silver", TICKET).equals(version)
+
+
+def test_without_a_database_the_error_says_what_to_start(
+    settings: Settings, registry: Registry, database: sa.Engine
+) -> None:
+    (settings.secrets_dir / "sector-h57_yt.url").unlink()
+    with pytest.raises(ServiceError, match="Run `lake up --only postgres`"):
+        ingest(settings, registry, PRICE, "r1")
+    status = load_status(settings, registry.dataset(PRICE))
+    assert status is not None and status.status == "failed"
 
 
 class Stopped(RuntimeError):

@@ -1,0 +1,74 @@
+"""Plans from contracts: which tasks, which edges, what starts them, and what each says when it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.contracts.registry import Registry, load_registry
+from pipelines.ingestion.plan import DagPlan, all_plans, ingest_dag_id, ingestion_plans, warehouse_plan
+
+HOME = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return load_registry(HOME / "schemas")
+
+
+def plan_of(registry: Registry, dag_id: str) -> DagPlan:
+    (found,) = [plan for plan in all_plans(registry) if plan.id == dag_id]
+    return found
+
+
+def test_one_dag_per_agency_with_one_task_per_table(registry: Registry) -> None:
+    tasks = {(plan.owner, task.id) for plan in ingestion_plans(registry) for task in plan.tasks}
+    assert tasks == {(d.owner, d.id) for d in registry.sector_tables()}
+    assert len(tasks) >= 3
+    owners = [plan.owner for plan in ingestion_plans(registry)]
+    assert owners == sorted(set(owners))
+
+
+def test_the_plan_of_an_agency(registry: Registry) -> None:
+    plan = plan_of(registry, ingest_dag_id("H57.KHCN"))
+    assert plan.id == "ingest__h57_khcn"
+    assert plan.title == "Thu nạp: Sở Khoa học và Công nghệ (H57.KHCN)"
+    assert plan.crons == ("*/5 * * * *",)
+    (task,) = plan.tasks
+    assert task.argv == ("run", "ingest", "H57.KHCN", "--dataset", "feedback_ticket")
+    assert (task.outlet, task.cron, task.retries) == ("silver/feedback_ticket", "*/5 * * * *", 1)
+    assert "`hues.feedback_ticket` by `updated_at` with a lag of 1:00:00" in task.doc_md
+
+
+def test_the_warehouse_is_one_chain_that_never_runs_twice_at_once(registry: Registry) -> None:
+    plan = warehouse_plan(registry)
+    assert [task.id for task in plan.tasks] == ["manifest", "silver_verdict", "dbt", "gold_verdict", "publish"]
+    assert plan.edges == (
+        ("manifest", "silver_verdict"),
+        ("silver_verdict", "dbt"),
+        ("dbt", "gold_verdict"),
+        ("gold_verdict", "publish"),
+    )
+    assert (plan.max_active_runs, plan.max_active_tasks) == (1, 1)
+
+
+def test_the_warehouse_waits_for_all_sector_tables_or_all_streams_of_a_domain(registry: Registry) -> None:
+    groups = warehouse_plan(registry).asset_groups
+    assert set(groups[0]) == {f"silver/{d.id}" for d in registry.sector_tables()}
+    assert {frozenset(group) for group in groups[1:]} == {
+        frozenset(f"silver/{d.id}" for d in registry.streams(domain))
+        for domain in {d.domain for d in registry.streams()}
+    }
+    assert set(warehouse_plan(registry).tasks[0].inlets) == {name for group in groups for name in group}
+
+
+def test_every_task_says_what_its_failure_means(registry: Registry) -> None:
+    for plan in all_plans(registry):
+        for task in plan.tasks:
+            assert "**If it fails**" in task.doc_md, f"{plan.id}.{task.id}"
+            assert task.argv[0] == "run"
+
+
+def test_equal_contracts_give_equal_plans(registry: Registry) -> None:
+    assert all_plans(registry) == all_plans(load_registry(HOME / "schemas"))
