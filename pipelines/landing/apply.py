@@ -199,7 +199,7 @@ class Silver:
             else:
                 continue
             condition = part if condition is None else condition & part
-        found = source.to_table(columns=columns, filter=condition).combine_chunks()
+        found: pa.Table = source.to_table(columns=columns, filter=condition).combine_chunks()
         if not found.num_rows:
             return found
         ids = group_ids(pa.concat_tables([found.select(dataset.key), wanted.select(dataset.key)]), dataset.key)

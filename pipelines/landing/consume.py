@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+
+from confluent_kafka import Message
 
 from pipelines.landing.broker import Broker, Range, Topic, starts
 from pipelines.landing.decode import Records
@@ -86,21 +87,13 @@ class Source:
         self.route = None
         self.records = Records()
 
-    def take(self, messages: Sequence[Any]) -> None:
+    def take(self, messages: Sequence[Message]) -> None:
         """Buffer messages of this topic, in their order."""
         if self.route is None:
             return
         if not len(self.records):
             self.first_at = time.monotonic()
-        self.records.add(messages, envelope=self.route.envelope)
-        for message in reversed(messages):
-            partition = message.partition()
-            if partition not in self._fresh:
-                self._fresh.add(partition)
-                self.ends[partition] = message.offset() + 1
-        self._fresh.clear()
-
-    _fresh: set[int] = field(default_factory=set)
+        self.ends.update(self.records.add(messages, envelope=self.route.envelope))
 
     def is_due(self, now: float, max_rows: int, *, flush: bool) -> bool:
         """Whether the buffer should be committed now."""

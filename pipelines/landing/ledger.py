@@ -94,7 +94,7 @@ def ledger(settings: Settings, registry: Registry, ranges: Mapping[str, Mapping[
 
     `ranges`: what Kafka holds, raw topic with namespace → partition → range; then bronze must hold exactly that.
     """
-    entries = [_dataset(settings, dataset, ranges) for dataset in registry.datasets if not dataset.derived]
+    entries = [_dataset(settings, dataset, ranges) for dataset in registry.datasets if dataset.stream or dataset.sector]
     return Ledger(settings.namespace, tuple(entries))
 
 

@@ -21,11 +21,10 @@ from pipelines.landing.decode import (
     DEAD_LETTER_SCHEMA,
     UNREADABLE,
     Parsed,
+    Parser,
     Records,
     bronze_rows,
     dead_rows,
-    parse,
-    parse_options,
     sealed_payload,
 )
 from pipelines.landing.sink import COMPACT_EVERY, Sink
@@ -133,12 +132,12 @@ class SilverRoute:
         self.silver = silver
         self.sink = silver.sink
         self._encrypt = encrypt
-        self._options = parse_options(delta.clean_schema(silver.dataset))
+        self._parser = Parser(delta.clean_schema(silver.dataset))
 
     def work(self, topic: str, records: Records, apps: Mapping[int, str], ends: Mapping[int, int]) -> Work:
         """Parse, judge and plan; unreadable records become dead letters with the outcome `refused`."""
         dataset = self.silver.dataset
-        parsed = parse(records, self._options)
+        parsed = self._parser.parse(records)
         plan = self.silver.plan(Batch(parsed.rows, apps, ends))
         aside = plan.aside
         if parsed.unreadable:
@@ -163,11 +162,11 @@ class DeadLetterRoute:
         self.sink = sink
         self._open = open_datasets
         self._encrypt = encrypt
-        self._options = parse_options(DEAD_LETTER_SCHEMA)
+        self._parser = Parser(DEAD_LETTER_SCHEMA)
 
     def work(self, topic: str, records: Records, apps: Mapping[int, str], ends: Mapping[int, int]) -> Work:
         """Append the letters; one that is itself unreadable is kept whole under the dataset `unknown`."""
-        parsed = parse(records, self._options)
+        parsed = self._parser.parse(records)
         letters = self._sealed(parsed.rows)
         letters = pa.concat_tables([letters, self._unknown(topic, records, parsed)])
         batch = Batch(letters, apps, ends)

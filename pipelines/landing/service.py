@@ -6,15 +6,15 @@ import logging
 import os
 import signal
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from cryptography.fernet import Fernet, MultiFernet
 
 from pipelines.contracts.errors import ContractErrors
@@ -31,6 +31,8 @@ from pipelines.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 _TAKE_OVER_S = 0.3
+_TOPIC: Any = Message.topic
+_ERROR: Any = Message.error
 
 
 def encryptor(settings: Settings) -> Encrypt:
@@ -201,14 +203,13 @@ class Landing:
     # ── reading and committing ───────────────────────────────────────────────────────────────────────────────
 
     def _take(self, consumer: Consumer, messages: Sequence[Any]) -> None:
-        by_topic: dict[str, list[Any]] = defaultdict(list)
-        for message in messages:
-            by_topic[message.topic()].append(message)
-        for name, taken in by_topic.items():
+        # Messages come in runs of one partition; `groupby` and `map` keep this loop out of Python.
+        for name, run_of in groupby(messages, _TOPIC):
             source = self._sources.get(name)
             if source is None:
                 continue
-            errors = [m for m in taken if m.error() is not None]
+            taken = list(run_of)
+            errors = [m for m in taken if m.error() is not None] if any(map(_ERROR, taken)) else []
             source.take([m for m in taken if m.error() is None] if errors else taken)
             for message in errors:
                 self._broken(consumer, source, message.error())

@@ -84,8 +84,9 @@ def quality_spec(name: str) -> TableSpec:
 
 def table_specs(registry: Registry) -> tuple[TableSpec, ...]:
     """Every table that landing and ingestion write, in a fixed order."""
-    bronze = [bronze_spec(d) for d in registry.datasets if not d.derived]
-    return (*(quality_spec(name) for name in _QUALITY), *bronze, *(silver_spec(d) for d in registry.datasets))
+    landed = [d for d in registry.datasets if not d.mart]
+    bronze = [bronze_spec(d) for d in landed if not d.derived]
+    return (*(quality_spec(name) for name in _QUALITY), *bronze, *(silver_spec(d) for d in landed))
 
 
 def ensure_tables(settings: Settings, registry: Registry) -> dict[str, DeltaTable]:
