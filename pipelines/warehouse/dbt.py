@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -83,7 +85,7 @@ def build(
     Spark Connect server (``sc://host:port``). ``unit_tests`` runs the models' unit tests first.
 
     Raises:
-        DbtError: a model or a test failed, or dbt could not start; it names the nodes and the compiled SQL. Only the
+        DbtError: Spark does not answer, a model or a test failed, or dbt could not start; it names the nodes and the compiled SQL. Only the
             marts that were built and passed all their tests are recorded then; what is published of the others stays.
     """
     missing = missing_inputs(manifest, registry)
@@ -97,6 +99,7 @@ def build(
         progress(f"run {manifest.run_id}: {'built before' if wanted else 'no mart has all its inputs'}, nothing to do")
         return DbtResult(manifest.run_id, done, not_built, (), {}, was_built=False)
 
+    _must_answer(spark_remote)
     folder = run_folder(settings, manifest.run_id) / "dbt"
     cache = settings.lake_root / settings.namespace / "_runs" / f".{_PARTIAL_PARSE}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,6 +174,17 @@ def is_declared(path: Path, mart: Dataset) -> bool:
     wanted = [(f.name, f.type.arrow, comment(f).encode()) for f in mart.fields]
     properties = table.metadata().configuration
     return stored == wanted and all(properties.get(name) == value for name, value in PROPERTIES.items())
+
+
+def _must_answer(spark_remote: str) -> None:
+    """Fail at once where nobody listens: Spark's client would go on trying for ten minutes, in every thread."""
+    parts = urlsplit(spark_remote)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 15002), timeout=5):
+            return
+    except OSError as error:
+        what = f"Spark does not answer at {spark_remote} ({error.strerror or error})."
+        raise DbtError(what, "Run `lake up --only spark`.") from error
 
 
 def _run(command: Sequence[str], env: Mapping[str, str], cwd: Path, progress: Progress) -> tuple[int, list[str]]:

@@ -1,0 +1,123 @@
+"""What the contracts give to dbt: committed, up to date, complete."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipelines.contracts import artifacts
+from pipelines.contracts.errors import Untranslatable
+from pipelines.contracts.model import RULE_KINDS, CodeList, Dataset
+from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.targets import dbt
+from pipelines.contracts.targets.great_expectations import SUPPORT as GX_SUPPORT
+from pipelines.contracts.targets.great_expectations import Elsewhere, Native
+
+HOME = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return load_registry(HOME / "schemas")
+
+
+def models(registry: Registry) -> dict[str, dict[str, object]]:
+    found = {}
+    for path, text in dbt.render(registry).items():
+        if path.endswith("__models.yml"):
+            found |= {model["name"]: model for model in YAML(typ="safe").load(text)["models"]}
+    return found
+
+
+def changed(registry: Registry, dataset_id: str, **parts: object) -> Registry:
+    data = {**dict(registry.dataset(dataset_id)), **parts}
+    datasets = tuple(Dataset.model_validate(data) if d.id == dataset_id else d for d in registry.datasets)
+    return replace(registry, datasets=datasets)
+
+
+def test_the_committed_files_are_what_the_contracts_say(registry: Registry) -> None:
+    assert not artifacts.compare(HOME, dbt.render(registry), dbt.FOLDERS), "run `lake contracts build`"
+
+
+def test_every_mart_has_a_model_and_every_model_of_the_marts_a_contract(registry: Registry) -> None:
+    marts = {f"dbt_project/models/marts/{mart.domain}/{mart.id}.sql" for mart in registry.marts()}
+    assert marts == {str(path.relative_to(HOME)) for path in (HOME / "dbt_project/models/marts").rglob("*.sql")}
+
+
+def test_rendering_is_repeatable_and_marked(registry: Registry) -> None:
+    assert dbt.render(registry) == dbt.render(load_registry(HOME / "schemas"))
+    for path, text in dbt.render(registry).items():
+        assert artifacts.MARK in text[:512], path
+        assert not any(line != line.rstrip() for line in text.splitlines()), f"{path}: trailing blanks"
+
+
+def test_columns_stand_in_contract_order_with_types_and_both_languages(registry: Registry) -> None:
+    model = models(registry)["fct_flood_episode"]
+    mart = registry.dataset("fct_flood_episode")
+    assert [column["name"] for column in model["columns"]] == [field.name for field in mart.fields]
+    peak = model["columns"][5]
+    assert (peak["data_type"], peak["description"]) == (
+        "DECIMAL(9, 3)",
+        "Đỉnh mực nước trong đợt (m) — Peak stage of the episode",
+    )
+    assert model["description"].startswith("One row per episode of one level at one station. Đợt báo động lũ đã chốt.")
+    assert model["config"]["contract"] == {"enforced": True}
+
+
+def test_key_required_fields_and_comparisons_are_one_test(registry: Registry) -> None:
+    tests = models(registry)["kpi_feedback_month"]["data_tests"]
+    assert [next(iter(test)) for test in tests] == ["keeps_contract"]
+    arguments = tests[0]["keeps_contract"]["arguments"]
+    assert arguments["key"] == ["agency_id", "month_start_date"]
+    assert "on_time_pct" not in arguments["known"] and "ticket_count" in arguments["known"]
+    assert arguments["never"]["not closed_count <= ticket_count"] == "not (`closed_count` <= `ticket_count`)"
+
+
+def test_codes_are_checked_in_the_dimension_where_there_is_one(registry: Registry) -> None:
+    found = models(registry)
+    station = found["kpi_flood_alarm"]["columns"][0]["data_tests"][0]
+    assert station["relationships"]["arguments"] == {"to": "ref('dim_station')", "field": "station_id"}
+    agency = found["kpi_feedback_month"]["columns"][0]["data_tests"][0]["accepted_values"]
+    assert agency["arguments"]["values"] == list(registry.code_list("agencies").codes)
+    assert agency["config"] == {"severity": "warn"}
+
+
+def test_sources_are_the_silver_tables_and_the_code_lists_with_system_columns(registry: Registry) -> None:
+    text = dbt.render(registry)["dbt_project/models/staging/_sources.yml"]
+    tables = {table["name"]: table for table in YAML(typ="safe").load(text)["sources"][0]["tables"]}
+    silver = {dataset.id for dataset in registry.datasets if not dataset.mart}
+    assert set(tables) == silver | {f"code_{code_list.id}" for code_list in registry.code_lists}
+    columns = {column["name"]: column["data_type"] for column in tables["river_stage"]["columns"]}
+    assert (columns["qc_flag"], columns["raw_offset"], columns["observed_date"]) == ("INT", "BIGINT", "DATE")
+
+
+def test_every_kind_of_rule_is_held_somewhere() -> None:
+    kinds = {str(kind.model_fields["rule"].annotation.__args__[0]) for kind in RULE_KINDS}
+    assert kinds <= set(dbt.SUPPORT)
+    assert set(dbt.SUPPORT) == set(GX_SUPPORT), "both targets speak of the same kinds"
+    for kind, support in dbt.SUPPORT.items():
+        if isinstance(support, Elsewhere) and support.target == "great_expectations":
+            assert isinstance(GX_SUPPORT[kind], Native), kind
+
+
+def test_a_description_that_dbt_would_render_is_refused(registry: Registry) -> None:
+    said = registry.dataset("dim_ward").description.model_copy(update={"usage": "SELECT {{ x }}"})
+    with pytest.raises(Untranslatable, match=r"dim_ward: dbt cannot express description: it holds '\{\{'"):
+        dbt.render(changed(registry, "dim_ward", description=said))
+
+
+def test_a_code_list_too_long_for_a_test_is_refused(registry: Registry) -> None:
+    agencies = registry.code_list("agencies")
+    rows = [dict(agencies.rows[0], code=f"H57.{number}") for number in range(201)]
+    long = CodeList.model_validate({**dict(agencies), "rows": rows})
+    lists = tuple(long if each.id == "agencies" else each for each in registry.code_lists)
+    with pytest.raises(Untranslatable, match="201 codes do not fit a test; make a dimension with the key agency_id"):
+        dbt.render(replace(registry, code_lists=lists))
+
+
+def test_the_hold_of_a_reading_is_two_cadences_of_the_gauge(registry: Registry) -> None:
+    variables = YAML(typ="safe").load((HOME / "dbt_project/dbt_project.yml").read_text(encoding="utf-8"))["vars"]
+    stream = registry.dataset("river_stage").stream
+    assert stream is not None
+    assert variables["flood_reading_hold_minutes"] * 60 == 2 * stream.cadence.total_seconds()

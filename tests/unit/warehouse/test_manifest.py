@@ -1,0 +1,117 @@
+"""The run manifest: resolved once, changed in one place, and honest about what a mart rests on."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.targets.delta import arrow_schema
+from pipelines.runtime.errors import LakeError
+from pipelines.runtime.settings import Settings
+from pipelines.warehouse import manifest as runs
+from pipelines.warehouse.code_lists import ensure_code_lists
+
+HOME = Path(__file__).resolve().parents[3]
+FLOOD = ("fct_flood_alarm_difference", "fct_flood_episode", "fct_river_stage", "kpi_flood_alarm")
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return load_registry(HOME / "schemas")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.load({"LAKE_HOME": str(HOME), "LAKE_STATE": str(tmp_path), "LAKE_NAMESPACE": "unit"})
+
+
+def write(settings: Settings, registry: Registry, name: str) -> None:
+    path = settings.table_path("silver", name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_deltalake(str(path), arrow_schema(registry.dataset(name), "silver").empty_table(), mode="overwrite")
+
+
+def test_a_run_keeps_the_versions_of_its_first_resolution(settings: Settings, registry: Registry) -> None:
+    write(settings, registry, "river_stage")
+    first = runs.resolve(settings, registry, "run-1")
+    write(settings, registry, "river_stage")
+    assert runs.resolve(settings, registry, "run-1") == first == runs.load(settings, "run-1")
+    assert first.versions == {"silver.river_stage": 0}
+    assert runs.resolve(settings, registry, "run-2").versions == {"silver.river_stage": 1}
+
+
+def test_code_lists_are_inputs_like_any_other_table(settings: Settings, registry: Registry) -> None:
+    ensure_code_lists(settings, registry)
+    found = runs.resolve(settings, registry, "run")
+    assert {f"silver.code_{code_list.id}" for code_list in registry.code_lists} == set(found.versions)
+    assert runs.missing_inputs(found, registry) == ("feedback_ticket", "flood_alert", "lane_minute", "river_stage")
+    assert "dim_ward" not in found.stale
+    assert set(FLOOD) < set(found.stale)
+
+
+def test_a_failed_dataset_is_read_at_its_last_good_version_and_its_marts_are_stale(
+    settings: Settings, registry: Registry
+) -> None:
+    ensure_code_lists(settings, registry)
+    for name in ("river_stage", "flood_alert", "lane_minute", "feedback_ticket", "feedback_ticket"):
+        write(settings, registry, name)
+    assert runs.resolve(settings, registry, "run").stale == ()
+    changed = runs.with_last_good(
+        settings, registry, "run", ["feedback_ticket", "river_stage"], {"feedback_ticket": 0}.get
+    )
+    assert changed.versions["silver.feedback_ticket"] == 1, "what was judged stays on record"
+    assert changed.inputs["silver.feedback_ticket"] == 0
+    assert "silver.river_stage" not in changed.inputs
+    assert changed.withheld == ("silver.river_stage",)
+    assert changed.stale == (*FLOOD[:3], "kpi_feedback_month", FLOOD[3])
+    assert runs.load(settings, "run") == changed
+    assert runs.with_last_good(settings, registry, "run", [], {}.get).stale == ()
+
+
+def test_gold_versions_are_added_to_those_recorded(settings: Settings, registry: Registry) -> None:
+    runs.resolve(settings, registry, "run")
+    runs.with_gold(settings, "run", {"dim_ward": 3})
+    assert runs.with_gold(settings, "run", {"dim_station": 1}).gold == {"gold.dim_ward": 3, "gold.dim_station": 1}
+
+
+def test_the_day_of_a_run_is_the_local_one() -> None:
+    created = datetime(2025, 10, 26, 17, 0, tzinfo=UTC).isoformat()
+    assert runs.RunManifest("run", "unit", created, {}).local_date == date(2025, 10, 27)
+
+
+def test_a_manifest_reads_back_as_it_was_written() -> None:
+    written = runs.RunManifest("r", "unit", "2025-10-27T00:00:00+00:00", {"silver.a": 1}, {"gold.b": 2}, ("b",))
+    assert runs.RunManifest.from_json(written.to_json()) == written
+
+
+@pytest.mark.parametrize("run_id", ["../x", "", "a/b", "-x", "a" * 201])
+def test_a_run_id_is_a_safe_folder_name(settings: Settings, run_id: str) -> None:
+    with pytest.raises(LakeError, match="is not a run id"):
+        runs.run_folder(settings, run_id)
+
+
+def test_airflows_run_ids_are_allowed(settings: Settings) -> None:
+    assert runs.run_folder(settings, "manual__2025-10-27T13:00:00+00:00").name.startswith("manual__")
+
+
+def test_a_run_without_a_manifest_says_which_command_makes_one(settings: Settings) -> None:
+    with pytest.raises(LakeError, match="Run `lake run manifest --run-id later` first"):
+        runs.load(settings, "later")
+
+
+def test_a_damaged_manifest_is_named(settings: Settings) -> None:
+    path = runs.manifest_path(settings, "run")
+    path.parent.mkdir(parents=True)
+    path.write_text('{"run_id": "run"')
+    with pytest.raises(LakeError, match=r"manifest\.json is not a run manifest"):
+        runs.load(settings, "run")
+
+
+def test_empty_tables_have_versions_too(settings: Settings) -> None:
+    path = settings.table_path("silver", "anything")
+    path.parent.mkdir(parents=True)
+    write_deltalake(str(path), pa.table({"a": pa.array([], pa.int64())}))
+    assert runs.current_versions(settings, "silver", ["anything", "nothing"]) == {"anything": 0}
