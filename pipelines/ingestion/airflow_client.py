@@ -233,4 +233,9 @@ def _part(text: str) -> str:
 
 
 def _log_line(entry: Any) -> str:
-    return str(entry.get("event", "")) if isinstance(entry, dict) else str(entry)
+    """The text of one log entry with the exceptions it carries; "" for the marks that fold the page."""
+    if not isinstance(entry, dict):
+        return str(entry)
+    text = str(entry.get("event", ""))
+    errors = [str(e.get("exc_value", "")) for e in entry.get("error_detail") or [] if isinstance(e, dict)]
+    return "" if text.startswith("::") else ": ".join([text, *(e for e in errors if e)])

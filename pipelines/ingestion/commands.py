@@ -39,7 +39,8 @@ def ingest(
     configure_logging()
     settings = Settings.load()
     registry = load_registry(settings.home / "schemas")
-    console, problems = Console(), Console(stderr=True)
+    # One result or reason is one line: Airflow shows the log by lines.
+    console, problems = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
     failed = False
     for chosen in _chosen(registry, agency, dataset):
         try:
