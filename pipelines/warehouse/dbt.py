@@ -85,8 +85,8 @@ def build(
     Spark Connect server (``sc://host:port``). ``unit_tests`` runs the models' unit tests first.
 
     Raises:
-        DbtError: Spark does not answer, a model or a test failed, or dbt could not start; it names the nodes and the compiled SQL. Only the
-            marts that were built and passed all their tests are recorded then; what is published of the others stays.
+        DbtError: Spark does not answer, dbt could not start, or a model or a test failed: it names the nodes and the
+            compiled SQL. Only marts that were built and passed all their tests are recorded then.
     """
     missing = missing_inputs(manifest, registry)
     for name in missing:

@@ -121,7 +121,7 @@ def resolve(settings: Settings, registry: Registry, run_id: str) -> RunManifest:
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=versions,
         )
-        manifest = replace(manifest, stale=affected_marts(registry, _missing(manifest, registry)))
+        manifest = replace(manifest, stale=affected_marts(registry, missing_inputs(manifest, registry)))
         _write(settings, manifest)
         return manifest
 
@@ -155,7 +155,7 @@ def with_last_good(
             substitutes={f"silver.{name}": version for name, version in found.items() if version is not None},
             withheld=tuple(f"silver.{name}" for name, version in found.items() if version is None),
         )
-        lacking = {*failed, *_missing(changed, registry)}
+        lacking = {*failed, *missing_inputs(changed, registry)}
         return replace(changed, stale=affected_marts(registry, lacking))
 
     return _update(settings, run_id, change)
@@ -184,10 +184,6 @@ def affected_marts(registry: Registry, datasets: Collection[str]) -> tuple[str, 
 
 def missing_inputs(manifest: RunManifest, registry: Registry) -> tuple[str, ...]:
     """The silver tables that some mart reads and this run has no version of; sorted."""
-    return _missing(manifest, registry)
-
-
-def _missing(manifest: RunManifest, registry: Registry) -> tuple[str, ...]:
     marts = registry.marts()
     wanted = {name for mart in marts for name in _inputs(mart)} - {mart.id for mart in marts}
     return tuple(sorted(name for name in wanted if f"silver.{name}" not in manifest.inputs))
