@@ -68,7 +68,9 @@ def records(rows: int, corrections: float, detectors: tuple[str, ...]) -> Iterat
 def fill(settings: Settings, registry: Registry, bootstrap: str, args: argparse.Namespace, *, raw: bool) -> float:
     """Create the topics and fill them; returns the mean size of a clean record in bytes."""
     topics = {
-        t.name: t for t in kafka.topics(registry.dataset("lane_minute"), simulated_clock=True) if raw or "clean" in t.name
+        t.name: t
+        for t in kafka.topics(registry.dataset("lane_minute"), simulated_clock=True)
+        if raw or "clean" in t.name
     }
     admin = AdminClient({"bootstrap.servers": bootstrap})
     made = admin.create_topics(

@@ -28,7 +28,7 @@ def registry() -> Registry:
     return load_registry(HOME / "schemas")
 
 
-@pytest.fixture()
+@pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings of an empty lake."""
     return Settings.load({"LAKE_HOME": str(HOME), "LAKE_STATE": str(tmp_path / "state"), "LAKE_NAMESPACE": "t"})
