@@ -1,10 +1,13 @@
 """Unpacking the Trino server: only what is needed of a tar of 821 MB with hard links between its plugins."""
 
+import gzip
 import os
 import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from pipelines.runtime.errors import LakeError
 
@@ -29,7 +32,7 @@ def extract_server(tar: Path, target: Path, progress: Callable[[int], None]) -> 
     """Unpack the kept members of `tar` into `target` (its first path part dropped), all or nothing.
 
     A kept hard link to a member that is not kept becomes that member's bytes. `progress` gets the count of compressed
-    bytes read so far. Raises LakeError for a member that would land outside `target`.
+    bytes read so far. Raises LakeError for a member that would land outside `target`, and for an incomplete tar.
     """
     work = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(work, ignore_errors=True)
@@ -45,7 +48,7 @@ def extract_server(tar: Path, target: Path, progress: Callable[[int], None]) -> 
 def _needed(tar: Path, progress: Callable[[int], None]) -> dict[str, list[str]]:
     """Return, for every regular member whose bytes are needed, the kept paths that hold them."""
     needed: dict[str, list[str]] = {}
-    with tar.open("rb") as raw, tarfile.open(fileobj=raw, mode="r|gz") as archive:
+    with _members(tar) as (raw, archive):
         for member in archive:
             progress(raw.tell())
             if wanted(member.name) and (member.isreg() or member.islnk()):
@@ -55,7 +58,8 @@ def _needed(tar: Path, progress: Callable[[int], None]) -> dict[str, list[str]]:
 
 def _unpack(tar: Path, work: Path, needed: dict[str, list[str]], progress: Callable[[int], None]) -> None:
     size = tar.stat().st_size
-    with tar.open("rb") as raw, tarfile.open(fileobj=raw, mode="r|gz") as archive:
+    missing = set(needed)
+    with _members(tar) as (raw, archive):
         for member in archive:
             progress(size + raw.tell())
             if not member.isreg() or member.name not in needed:
@@ -67,9 +71,20 @@ def _unpack(tar: Path, work: Path, needed: dict[str, list[str]], progress: Calla
             first.parent.mkdir(parents=True, exist_ok=True)
             with first.open("wb") as stream:
                 shutil.copyfileobj(content, stream, 1024 * 1024)
+            if first.stat().st_size == member.size:
+                missing.discard(member.name)
             for other in others:
                 other.parent.mkdir(parents=True, exist_ok=True)
                 os.link(first, other)
+    if missing or not needed:
+        raise LakeError(f"The server tar {tar} is incomplete.", "Remove it, then run `make setup`.")
+
+
+@contextmanager
+def _members(tar: Path) -> Iterator[tuple[BinaryIO, tarfile.TarFile]]:
+    """Open `tar` as a stream; Python's own gzip reader raises EOFError where tarfile's takes a break for the end."""
+    with tar.open("rb") as raw, gzip.GzipFile(fileobj=raw) as plain, tarfile.open(fileobj=plain, mode="r|") as archive:
+        yield raw, archive
 
 
 def _inside(work: Path, name: str) -> Path:

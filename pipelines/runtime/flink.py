@@ -63,7 +63,9 @@ def wait_running(settings: Settings, name: str, timeout_s: float = 120.0) -> Fli
 def _job(client: httpx.Client, overview: dict[str, object]) -> FlinkJob:
     job_id = str(overview["jid"])
     now_s = time.time()
-    checkpoints = client.get(f"/jobs/{job_id}/checkpoints").raise_for_status().json()
+    # A job that is being initialised has no checkpoint statistics yet: the server answers 404 or 503 until then.
+    answer = client.get(f"/jobs/{job_id}/checkpoints")
+    checkpoints = answer.json() if answer.is_success else {}
     completed = (checkpoints.get("latest") or {}).get("completed")
     age_s = None if completed is None else max(0.0, now_s - completed["latest_ack_timestamp"] / 1000)
     tasks = overview["tasks"]

@@ -1,7 +1,9 @@
 """Starting one service until it answers, and stopping it: the only code that makes or ends service processes."""
 
 import os
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -41,8 +43,25 @@ _FOREIGN = (
     "PG",
     "LAKE_PORT_",
 )
-# Popen objects of services are kept so that none is collected while its process lives: services outlive commands.
-_begun: list[subprocess.Popen[bytes]] = []
+# Begins a command as a grandchild in a session of its own; prints its pid, or the errno with which it did not begin.
+# As nobody's child but init's it leaves no zombie: PostgreSQL would take one for a living server and refuse to start.
+_DETACH = """
+import os, sys
+log, command = int(sys.argv[1]), sys.argv[2:]
+told, tell = os.pipe()
+pid = os.fork()
+if pid == 0:
+    os.setsid()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    try:
+        os.execv(command[0], command)
+    except OSError as error:
+        os.write(tell, str(error.errno).encode())
+        os._exit(127)
+os.close(tell)
+print(pid, os.read(told, 16).decode())
+"""
 
 
 def service_lock(folder: Path, timeout_s: float = 600.0) -> FileLock:
@@ -62,26 +81,11 @@ def launch(service: Service, folder: Path, restarts: int = 0) -> ProcessRecord:
     with _open_log(folder) as log:
         log.write(f"--- {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} start {service.name}\n".encode())
         log.flush()
-        try:
-            popen = subprocess.Popen(
-                service.command,
-                cwd=service.cwd,
-                env=child_environment(service.env, folder),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise ServiceError(
-                f"{service.name}: the command {service.command[0]} cannot be run ({error.strerror}).",
-                "Run `make setup`.",
-            ) from error
-    _begun.append(popen)
+        pid = _begin(service, folder, log.fileno())
     record = ProcessRecord(
         name=service.name,
-        pid=popen.pid,
-        birth=birth_mark(popen.pid),
+        pid=pid,
+        birth=birth_mark(pid),
         command=service.command,
         env=dict(service.env),
         cwd=str(service.cwd),
@@ -94,6 +98,27 @@ def launch(service: Service, folder: Path, restarts: int = 0) -> ProcessRecord:
     )
     record.write(folder)
     return record
+
+
+def _begin(service: Service, folder: Path, log: int) -> int:
+    """Begin the service's process with `log` as its output, and return its pid once the program runs."""
+    environment = child_environment(service.env, folder)
+    program = shutil.which(service.command[0], path=environment.get("PATH")) or service.command[0]
+    result = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _DETACH, str(log), program, *service.command[1:]],
+        cwd=service.cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        pass_fds=(log,),
+        check=True,
+        text=True,
+    )
+    pid, _, failure = result.stdout.strip().partition(" ")
+    if failure:
+        what = f"{service.name}: the command {service.command[0]} cannot be run ({os.strerror(int(failure))})."
+        raise ServiceError(what, "Run `make setup`.")
+    return int(pid)
 
 
 def start_service(settings: Settings, service: Service, report: Callable[[str], None]) -> ProcessRecord:

@@ -1,0 +1,203 @@
+"""The real servers: they answer as ours, listen on loopback only, come back after a kill and end completely."""
+
+import ipaddress
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.runtime import airflow, flink, kafka, services, spark, status, trino
+from pipelines.runtime.errors import ServiceError
+from pipelines.runtime.ports import is_free, service_folder
+from pipelines.runtime.process import service_processes
+from pipelines.runtime.settings import Settings
+
+WaitUntil = Callable[..., None]
+LIMIT_BYTES = 9 * 2**30
+
+
+@dataclass(frozen=True)
+class Topic:
+    name: str
+    partitions: int
+    config: tuple[tuple[str, str], ...]
+
+
+@pytest.fixture(scope="module")
+def everything(lake_services) -> Settings:
+    """The settings of the installation with all services running."""
+    lake_services.need()
+    return lake_services.settings
+
+
+def state_of(settings: Settings, name: str) -> status.ServiceStatus:
+    return next(found for found in status.service_statuses(settings) if found.name == name)
+
+
+def test_all_services_are_ready_and_small_enough(everything: Settings) -> None:
+    found = status.service_statuses(everything)
+    assert {service.name: service.state for service in found if service.state != "ready"} == {}
+    assert sum(service.rss_bytes for service in found) < LIMIT_BYTES
+
+
+def test_a_second_up_changes_nothing(everything: Settings) -> None:
+    before = services.running(everything)
+    services.up(everything)
+    assert services.running(everything) == before
+
+
+def test_only_loopback_is_listened_on(everything: Settings) -> None:
+    checked = 0
+    for name in services.running(everything):
+        for process in service_processes(service_folder(everything, name)):
+            for connection in process.net_connections(kind="inet"):
+                if connection.status != psutil.CONN_LISTEN:
+                    continue
+                address = ipaddress.ip_address(connection.laddr.ip)
+                mapped = getattr(address, "ipv4_mapped", None)
+                assert (mapped or address).is_loopback, f"{name} listens on {connection.laddr}"
+                checked += 1
+    assert checked >= 8
+
+
+def test_topics_are_made_once_and_brought_up_to_date(everything: Settings) -> None:
+    drill = everything.with_namespace("rt_topics")
+    topic = Topic("raw.x", 2, (("retention.ms", "-1"),))
+    assert kafka.ensure_topics(drill, [topic]) == ("rt_topics.raw.x",)
+    assert kafka.ensure_topics(drill, [topic]) == ()
+    assert kafka.ensure_topics(drill, [Topic("raw.x", 2, (("retention.ms", "60000"),))]) == ()
+    with pytest.raises(ServiceError, match=r"rt_topics\.raw\.x has 2 partitions, its contract asks for 3"):
+        kafka.ensure_topics(drill, [Topic("raw.x", 3, ())])
+    assert kafka.delete_topics(drill) == ("rt_topics.raw.x",)
+
+
+def test_a_misspelt_topic_fails_instead_of_being_made(everything: Settings) -> None:
+    outcomes: list[str] = []
+
+    def delivered(error: object, _message: object) -> None:
+        outcomes.append("delivered" if error is None else "refused")
+
+    producer = kafka.producer(everything, {"message.timeout.ms": 3000, "log_level": 0})
+    producer.produce("rt.no_such_topic", b"x", on_delivery=delivered)
+    producer.flush(15)
+    assert outcomes == ["refused"]
+
+
+def test_spark_writes_delta_and_keeps_its_catalogue_to_the_lake(everything: Settings) -> None:
+    drill = everything.with_namespace("rt_spark")
+    session = spark.session(drill)
+    try:
+        location = drill.table_path("gold", "t")
+        session.sql("create database if not exists rt_spark_gold")
+        session.sql(f"create or replace table rt_spark_gold.t (v int) using delta location '{location}'")
+        session.sql("insert into rt_spark_gold.t values (1), (2)")
+        assert session.table("rt_spark_gold.t").count() == 2
+        assert (location / "_delta_log").is_dir()
+        assert (
+            session.sql("show tblproperties rt_spark_gold.t ('delta.enableExpiredLogCleanup')").collect()[0][1]
+            == "false"
+        )
+        assert session.conf.get("spark.sql.session.timeZone") == "UTC"
+        session.sql("drop database rt_spark_gold cascade")
+    finally:
+        session.stop()
+
+
+def test_every_namespace_has_its_catalog_and_people_read_published_only(everything: Settings) -> None:
+    import pyarrow as pa
+    from deltalake import write_deltalake
+
+    drill = everything.with_namespace("rt_trino")
+    url = services.endpoints(drill).trino
+    assert trino.ensure_catalog(drill) == trino.ensure_catalog(drill) == "lake_rt_trino"
+    path = drill.table_path("silver", "t")
+    write_deltalake(path, pa.table({"v": [1, 2]}))
+
+    def platform(statement: str) -> object:
+        return trino.execute_at(url, "platform", statement)
+
+    platform("create schema if not exists lake_rt_trino.silver")
+    platform("create schema if not exists lake_rt_trino.published")
+    platform("call lake_rt_trino.system.register_table('silver', 't', 'local:///silver/t')")
+    platform("create view lake_rt_trino.published.t as select v from lake_rt_trino.silver.t for version as of 0")
+    write_deltalake(path, pa.table({"v": [3]}), mode="append")
+
+    def person(statement: str) -> object:
+        return trino.execute_at(url, "binh", statement)
+
+    assert person("select count(*) from lake_rt_trino.published.t") == [[2]], "the view pins its version"
+    assert platform("select count(*) from lake_rt_trino.silver.t") == [[3]], "a new commit shows at once"
+    assert person("show schemas from lake_rt_trino") == [["information_schema"], ["published"]] or person(
+        "show schemas from lake_rt_trino"
+    ) == [["published"]]
+    for forbidden in (
+        "select * from lake_rt_trino.silver.t",
+        "insert into lake_rt_trino.silver.t values (9)",
+        "drop view lake_rt_trino.published.t",
+        "create catalog other using memory",
+        "call lake_rt_trino.system.unregister_table('silver', 't')",
+        "select * from table(lake_rt_trino.system.table_changes('silver', 't', 0))",
+        "select * from system.runtime.queries",
+    ):
+        with pytest.raises(ServiceError, match="Access Denied"):
+            person(forbidden)
+    platform('drop catalog "lake_rt_trino"')
+
+
+def test_airflow_gives_a_token_and_sees_its_dags_folder(everything: Settings) -> None:
+    with airflow.airflow_client(everything) as client:
+        assert client.get("/dags").raise_for_status().json()["total_entries"] >= 0
+        assert client.get("/importErrors").raise_for_status().json()["import_errors"] == []
+
+
+def test_postgres_has_both_databases(everything: Settings) -> None:
+    import psycopg2
+
+    for database in ("airflow", "sector"):
+        connection = psycopg2.connect(services.endpoints(everything).postgres_dsn(database))
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("select current_database(), current_setting('timezone')")
+                assert cursor.fetchone() == (database, "UTC")
+        finally:
+            connection.close()
+
+
+@pytest.mark.parametrize("name", ["flink-taskmanager", "flink-jobmanager", "kafka", "airflow-scheduler", "postgres"])
+def test_a_killed_server_comes_back_by_itself(everything: Settings, name: str, wait_until: WaitUntil) -> None:
+    before = services.running(everything)[name]
+    os.kill(before.pid, signal.SIGKILL)
+    wait_until(lambda: services.running(everything).get(name, before).pid != before.pid, 30, f"a new process of {name}")
+    wait_until(lambda: state_of(everything, name).state == "ready", 120, f"{name} ready again")
+    again = services.running(everything)[name]
+    assert (again.restarts, again.ports) == (before.restarts + 1, before.ports)
+    log = (service_folder(everything, "supervisor") / "log").read_text(encoding="utf-8")
+    assert f"restarted service={name} " in log
+
+
+def test_after_the_kills_the_cluster_is_whole(everything: Settings, wait_until: WaitUntil) -> None:
+    wait_until(lambda: state_of(everything, "flink-taskmanager").state == "ready", 120, "the slots of the TaskManager")
+    assert flink.jobs(everything) == ()
+
+
+def test_down_ends_what_a_killed_up_had_begun(lake_services, tmp_path: Path, wait_until: WaitUntil) -> None:
+    settings = Settings.load({"LAKE_STATE": str(tmp_path / "state"), "LAKE_DIST": str(lake_services.settings.dist)})
+    command = [sys.executable, "-m", "pipelines.runtime", "up", "--only", "kafka,postgres"]
+    process = subprocess.Popen(command, env={**os.environ, **settings.environment()}, stdout=subprocess.DEVNULL)
+    wait_until(lambda: {"kafka", "postgres", "supervisor"} <= set(services.running(settings)), 60, "the servers' begin")
+    process.kill()
+    process.wait()
+    found = services.running(settings)
+    outcome = services.down(settings)
+    assert {name for name, what in outcome.items() if what != "was not running"} >= {"kafka", "postgres", "supervisor"}
+    assert services.running(settings) == {}
+    for record in found.values():
+        assert not psutil.pid_exists(record.pid) or record.process() is None
+        assert all(is_free(port) for port in record.ports.values())
+    assert "kafka" in services.running(lake_services.settings), "another installation's servers are left alone"
