@@ -239,24 +239,24 @@ def _system_sets(dataset: Dataset, registry: Registry, columns: tuple[str, ...])
     if "qc_flag" in columns:
         flags = [int(code) for code in registry.code_list("qc_flags").codes]
         yield _in_set("qc_flag.code_list", "qc_flag", flags, "danh mục qc_flags", "qc_flags")
-        yield Expectation(
-            "qc_flag.required",
-            "expect_column_values_to_not_be_null",
-            {"column": "qc_flag"},
-            Text(vi="Mỗi dòng có cờ chất lượng", en="Every row has a quality flag"),
-            breaks=f"{backtick('qc_flag')} IS NULL",
-        )
+        if not _is_required(dataset, "qc_flag"):
+            text = Text(vi="Mỗi dòng có cờ chất lượng", en="Every row has a quality flag")
+            yield _known_everywhere("qc_flag", text)
     if "origin" in columns:
         origins = [*system.ORIGINS, "mixed"] if dataset.mart else [*system.ORIGINS]
         yield _in_set("origin.code_list", "origin", origins, "nguồn gốc đã biết", ", ".join(origins))
-        if "origin" not in dataset.has:
-            yield Expectation(
-                "origin.required",
-                "expect_column_values_to_not_be_null",
-                {"column": "origin"},
-                Text(vi="Mỗi dòng nói rõ nguồn gốc", en="Every row says its origin"),
-                breaks=f"{backtick('origin')} IS NULL",
-            )
+        if not _is_required(dataset, "origin"):
+            yield _known_everywhere("origin", Text(vi="Mỗi dòng nói rõ nguồn gốc", en="Every row says its origin"))
+
+
+def _is_required(dataset: Dataset, name: str) -> bool:
+    return name in dataset.has and dataset.field(name).required
+
+
+def _known_everywhere(column: str, text: Text) -> Expectation:
+    kwargs = {"column": column}
+    breaks = f"{backtick(column)} IS NULL"
+    return Expectation(f"{column}.required", "expect_column_values_to_not_be_null", kwargs, text, breaks=breaks)
 
 
 def _range(dataset: Dataset, item: ContractField, severity: Severity) -> Expectation:
