@@ -92,7 +92,7 @@ def fill(settings: Settings, registry: Registry, bootstrap: str, args: argparse.
                 producer.poll(0.1)
             producer.poll(0)
     producer.flush()
-    return size / max(args.rows, 1)
+    return float(size / max(args.rows, 1))
 
 
 def land(settings: Settings, registry: Registry, args: argparse.Namespace) -> dict[str, float]:

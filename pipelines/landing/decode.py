@@ -140,7 +140,9 @@ class Parser:
     def __init__(self, schema: pa.Schema) -> None:
         """`schema`: the columns in order; comments on them are ignored."""
         self.schema = pa.schema([pa.field(f.name, f.type) for f in schema])
-        self._options = pajson.ParseOptions(explicit_schema=self.schema, unexpected_field_behavior="ignore")
+        # Arrow's parser knows no dates: they are read as text and cast.
+        as_read = [pa.field(f.name, pa.string() if pa.types.is_date(f.type) else f.type) for f in self.schema]
+        self._options = pajson.ParseOptions(explicit_schema=pa.schema(as_read), unexpected_field_behavior="ignore")
         self._shape = _duckdb_shape(self.schema)
         # Without its extension for time zones DuckDB takes an instant without offset as UTC on every machine.
         config: dict[str, Any] = {
@@ -157,7 +159,7 @@ class Parser:
         rows = self._fast(records.values)
         if rows is None:
             tables: list[pa.Table] = []
-            _parse(records.values, 0, self._options, tables, unreadable)
+            _parse(records.values, 0, self._options, self.schema, tables, unreadable)
             rows = pa.concat_tables(tables).combine_chunks() if tables else self.schema.empty_table()
         if unreadable:
             lost = {number for number, _ in unreadable}
@@ -200,6 +202,7 @@ def _parse(
     values: Sequence[bytes | None],
     start: int,
     options: pajson.ParseOptions,
+    schema: pa.Schema,
     tables: list[pa.Table],
     unreadable: list[tuple[int, str]],
 ) -> None:
@@ -207,14 +210,14 @@ def _parse(
     if not values:
         return
     try:
-        tables.append(_parse_all(values, options))
+        tables.append(_parse_all(values, options).cast(schema))
     except (pa.ArrowInvalid, _NotOneEach) as error:
         if len(values) == 1:
             unreadable.append((start, str(error)))
             return
         middle = len(values) // 2
-        _parse(values[:middle], start, options, tables, unreadable)
-        _parse(values[middle:], start + middle, options, tables, unreadable)
+        _parse(values[:middle], start, options, schema, tables, unreadable)
+        _parse(values[middle:], start + middle, options, schema, tables, unreadable)
 
 
 class _NotOneEach(ValueError):

@@ -85,7 +85,7 @@ def _ranks(table: pa.Table, columns: Sequence[str]) -> Int64s:
     return ranks
 
 
-def _differ(table: pa.Table, columns: Sequence[str], left: Int64s, right: Int64s) -> Bools:
+def differing(table: pa.Table, columns: Sequence[str], left: Int64s, right: Int64s) -> Bools:
     """Whether two rows differ in any column; NULL equals NULL and NaN equals NaN."""
     result: Bools = np.zeros(len(left), dtype=bool)
     for name in columns:
@@ -147,7 +147,7 @@ def _applied(dataset: Dataset, both: pa.Table, order: Int64s, first: Bools, newe
     # Sector: a newer row counts when its content changed. Derived: newer always counts, as does an equally old row
     # that says something else (a mended job that was rebuilt).
     asked = np.flatnonzero(top & ~first & ~newer if dataset.derived else top & ~first)
-    differs = _differ(both, content_columns(dataset), order[asked], order[previous[asked]])
+    differs = differing(both, content_columns(dataset), order[asked], order[previous[asked]])
     applied = newer.copy() if dataset.derived else first.copy()
     applied[asked] = differs
     return applied

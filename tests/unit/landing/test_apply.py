@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -73,7 +74,7 @@ def test_any_history_ends_as_the_oracle_says(
     edges = sorted({0, len(rows), *(c for c in cuts if c < len(rows))})
     dataset = registry.dataset("river_stage")
     settings = fresh()
-    batches = [events.batch_of(dataset, rows[a:b], a) for a, b in zip(edges, edges[1:], strict=False)]
+    batches = [events.batch_of(dataset, rows[a:b], a) for a, b in pairwise(edges)]
     results = land(settings, registry, "river_stage", batches)
 
     silver = Silver.open(settings, registry, dataset, None)
