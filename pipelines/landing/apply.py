@@ -254,7 +254,11 @@ class Silver:
             .when_not_matched_insert_all()
             .execute()
         )
-        self.sink.moved(source, ends)
+        # A MERGE that changes nothing commits nothing, and then records no offsets either.
+        missing = {app: end for app, end in ends.items() if self.sink.table.transaction_version(app) != end}
+        self.sink.moved(source, {app: end for app, end in ends.items() if app not in missing})
+        if missing:
+            self.sink.append(source.slice(0, 0), missing)
 
 
 def outcome_schema() -> pa.Schema:

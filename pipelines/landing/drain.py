@@ -20,7 +20,7 @@ from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
-_POLL_S = 0.1
+_POLL_S = 0.2
 _STARTING_S = 20.0
 """A landing process that was just started takes a moment until it holds its leases."""
 
@@ -62,23 +62,20 @@ def drain(
         for partition, end in parts.items()
         if end > 0
     }
-    handles: dict[str, DeltaTable] = {}
+    tables = {name: _Table(settings, specs[name]) for name, _ in open_ends}
+    flush_path(settings).parent.mkdir(parents=True, exist_ok=True)
     seen_at = time.monotonic()
     deadline = seen_at + timeout_s
     while True:
-        flush_path(settings).parent.mkdir(parents=True, exist_ok=True)
         flush_path(settings).touch()
-        for name in sorted({name for name, _ in open_ends}):
-            table = _handle(settings, specs[name], handles)
-            if table is None:
-                continue
-            for (topic, app), end in list(open_ends.items()):
-                if topic == name and (table.transaction_version(app) or 0) >= end:
-                    del open_ends[topic, app]
+        moved = [name for name in sorted({name for name, _ in open_ends}) if tables[name].moved()]
+        for (name, app), end in list(open_ends.items()):
+            if name in moved and tables[name].committed(app) >= end:
+                del open_ends[name, app]
         if not open_ends:
             return asked
         now = time.monotonic()
-        if is_held(settings, specs[next(iter(open_ends))[0]].table):
+        if moved or is_held(settings, specs[next(iter(open_ends))[0]].table):
             seen_at = now
         elif now > min(seen_at + _STARTING_S, deadline):
             raise NotDrained(
@@ -90,14 +87,27 @@ def drain(
         time.sleep(_POLL_S)
 
 
-def _handle(settings: Settings, spec: RouteSpec, handles: dict[str, DeltaTable]) -> DeltaTable | None:
-    layer, name = spec.table.split(".", 1)
-    path = settings.table_path(layer, name)
-    if spec.table in handles:
-        handles[spec.table].update_incremental()
-    elif (path / "_delta_log").is_dir():
-        handles[spec.table] = DeltaTable(str(path))
-    return handles.get(spec.table)
+class _Table:
+    """A table that is watched: it is asked for offsets only when it has a new version."""
+
+    def __init__(self, settings: Settings, spec: RouteSpec) -> None:
+        self._path = settings.table_path(*spec.table.split(".", 1))
+        self._table: DeltaTable | None = None
+        self._version = -1
+
+    def moved(self) -> bool:
+        """Whether there is a version that was not looked at yet."""
+        if self._table is not None:
+            self._table.update_incremental()
+        elif (self._path / "_delta_log").is_dir():
+            self._table = DeltaTable(str(self._path))
+        version = -1 if self._table is None else self._table.version()
+        before, self._version = self._version, version
+        return version != before
+
+    def committed(self, app: str) -> int:
+        """The next offset of a source as the version that was looked at holds it."""
+        return 0 if self._table is None else self._table.transaction_version(app) or 0
 
 
 def _not_drained(settings: Settings, names: list[str], timeout_s: float) -> NotDrained:

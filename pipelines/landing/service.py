@@ -31,6 +31,7 @@ from pipelines.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 _TAKE_OVER_S = 0.3
+_FLUSH_LOOK_S = 0.5
 _TOPIC: Any = Message.topic
 _ERROR: Any = Message.error
 
@@ -64,7 +65,7 @@ class Landing:
         self._contracts_problem: str | None = None
         self._schemas = _signature(settings)
         self._flushed = _mtime(flush_path(settings))
-        self._discover_at = self._status_at = 0.0
+        self._discover_at = self._discovered_at = self._status_at = 0.0
         self._compacts_quality = False
 
     def stop(self) -> None:
@@ -110,11 +111,14 @@ class Landing:
         while not self._stop:
             now = time.monotonic()
             if now >= self._discover_at:
-                self._discover_at = now + self.options.discover_s
+                self._discovered_at, self._discover_at = now, now + self.options.discover_s
                 self._reload_contracts(held, tables, consumer)
                 self._discover(consumer, tables)
-            self._take(consumer, consumer.consume(self.options.fetch_records, self.options.poll_s))
-            self._commit(consumer, flush=self._flush_asked())
+            messages = consumer.consume(self.options.fetch_records, self.options.poll_s)
+            self._take(consumer, messages)
+            # Who waits for landing asks for a flush; while there is more to read at once, small commits only delay it.
+            caught_up = len(messages) < self.options.fetch_records
+            self._commit(consumer, flush=caught_up and self._flush_asked())
             if time.monotonic() >= self._status_at:
                 self._status_at = time.monotonic() + self.options.status_s
                 self._write_status(consumer)
@@ -261,8 +265,10 @@ class Landing:
         asked = _mtime(flush_path(self.settings))
         if asked == self._flushed:
             return False
-        # A topic that is not open yet is looked for at once, so that whoever waits does not wait for the next look.
-        self._flushed, self._discover_at = asked, 0.0
+        self._flushed = asked
+        if not all(source.is_open for source in self._sources.values()):
+            # Who waits may wait for a topic that was just made.
+            self._discover_at = min(self._discover_at, self._discovered_at + _FLUSH_LOOK_S)
         return True
 
     def _write_status(self, consumer: Consumer | None) -> None:

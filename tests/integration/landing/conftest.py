@@ -10,13 +10,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.contracts.targets import kafka
 from pipelines.landing.broker import Broker, Range
@@ -38,10 +40,10 @@ class City:
         self._offsets = {0: 0, 1: 0}
         self.processes: list[psutil.Popen] = []
 
-    def make_topics(self, *names: str) -> None:
-        """Create the topics of river_stage and the dead letters, or those named."""
+    def make_topics(self, *names: str, dataset: Dataset | None = None) -> None:
+        """Create the topics of a dataset (river_stage) and the dead letters, or those named."""
         wanted = [
-            *kafka.topics(self.registry.dataset("river_stage"), simulated_clock=True),
+            *kafka.topics(dataset or self.registry.dataset("river_stage"), simulated_clock=True),
             kafka.dead_letter_topic(simulated_clock=True),
         ]
         new = [
@@ -60,8 +62,6 @@ class City:
 
     def delete_records(self, name: str, partition: int, before: int) -> None:
         """Let Kafka forget the records below an offset."""
-        from confluent_kafka import TopicPartition
-
         place = TopicPartition(self.settings.topic(name), partition, before)
         for future in self._admin.delete_records([place]).values():
             future.result(30)
@@ -72,7 +72,7 @@ class City:
         value = {"station_id": ("71520", "71518")[partition], "observed_at": at, "stage_m": 1.5, "origin": "replay"}
         offset = self._offsets[partition]
         self._offsets[partition] += 1
-        self._produce("raw.river_stage", value, partition, headers=[("source", b"test")])
+        self.send("raw.river_stage", value, partition, headers=[("source", b"test")])
         return {
             **value, "revision": 0, "qc_flag": 1, "qc_detail": None, "disposition": "on_time", "received_at": at,
             "raw_partition": partition, "raw_offset": offset,
@@ -80,7 +80,7 @@ class City:
 
     def clean(self, record: Mapping[str, Any] | bytes, partition: int = 0) -> None:
         """Send a clean record, or any bytes in its place."""
-        self._produce("clean.river_stage", record, partition)
+        self.send("clean.river_stage", record, partition)
 
     def dead(self, record: Mapping[str, Any], reason: str = "malformed") -> None:
         """Send the dead letter of a raw record."""
@@ -89,9 +89,10 @@ class City:
             "detail": None, "payload": "e30=", "raw_partition": record["raw_partition"],
             "raw_offset": record["raw_offset"], "received_at": record["received_at"],
         }  # fmt: skip
-        self._produce("dead_letter", letter, 0)
+        self.send("dead_letter", letter, 0)
 
-    def _produce(self, topic: str, value: Any, partition: int, headers: Any = None) -> None:
+    def send(self, topic: str, value: Any, partition: int = 0, headers: Any = None) -> None:
+        """Send a value to a topic of the namespace."""
         data = value if isinstance(value, bytes) else json.dumps(value)
         self._producer.produce(
             self.settings.topic(topic), data, key=str(partition), partition=partition, headers=headers or []
@@ -103,9 +104,9 @@ class City:
         """Wait until Kafka has everything."""
         self._producer.flush(30)
 
-    def start(self, *arguments: str) -> psutil.Popen:
+    def start(self, *arguments: str, path: Path | None = None) -> psutil.Popen:
         """Start `lake landing run` as a process of its own."""
-        environment = {**os.environ, **self.settings.environment(), "PYTHONPATH": str(self.settings.home)}
+        environment = {**os.environ, **self.settings.environment(), "PYTHONPATH": str(path or self.settings.home)}
         command = [sys.executable, "-c", _RUN, "run", "--interval-s", "0.2", *arguments]
         process = psutil.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         self.processes.append(process)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from deltalake import DeltaTable
 
+from pipelines.contracts.registry import load_registry
+from pipelines.contracts.targets import kafka
 from pipelines.landing.drain import NotDrained, accept_loss, drain
 from pipelines.landing.status import TableStatus, read_status
 from pipelines.runtime.errors import LakeError
@@ -191,3 +196,27 @@ def test_one_row_commits_are_compacted_and_the_disturbed_table_is_told(city: Any
     assert len(table.file_uris()) < 30
     assert table.count() == 60
     assert process.poll() is None
+
+
+def test_a_contract_that_is_added_while_landing_runs_is_landed(
+    city: Any, until: Callable[..., Any], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(city.settings.home / "pyproject.toml", home)
+    shutil.copytree(city.settings.home / "schemas", home / "schemas")
+    code = city.settings.home
+    city.settings = replace(city.settings, home=home)
+    city.start(path=code)
+    until(lambda: _status(city, "silver.river_stage"))
+    source = (home / "schemas/datasets/flood/river_stage.yaml").read_text(encoding="utf-8")
+    target = home / "schemas/datasets/flood/creek_stage.yaml"
+    target.with_suffix(".tmp").write_text(source.replace("id: river_stage", "id: creek_stage", 1), encoding="utf-8")
+    target.with_suffix(".tmp").rename(target)
+    city.registry = load_registry(home / "schemas")
+    creek = city.registry.dataset("creek_stage")
+    city.make_topics(*(t.name for t in kafka.topics(creek, simulated_clock=True)), dataset=creek)
+    city.send("clean.creek_stage", city.raw(0))
+    city.flush()
+    _drain(city)
+    assert _table(city, "silver", "creek_stage").count() == 1
