@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from pipelines.runtime.errors import ServiceError
-from pipelines.runtime.java import java_home_17
+from pipelines.runtime.java import LATE_OPTIMISING, NEVER_OPTIMISING, java_home_17
 from pipelines.runtime.ports import service_folder
 from pipelines.runtime.service import Context, Service, ServiceSpec
 from pipelines.runtime.settings import Settings
@@ -47,13 +47,14 @@ _JAVA_OPENS = (
     *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENS),
 )
 # Heap and direct memory follow infra/flink/config.yaml: framework + task heap; framework off-heap + network.
-_JOBMANAGER_MEMORY = ("-Xms192m", "-Xmx448m", "-XX:MaxMetaspaceSize=256m", "-XX:+UseSerialGC")
-_TASKMANAGER_MEMORY = (
+_JOBMANAGER_JVM = ("-Xms192m", "-Xmx448m", "-XX:MaxMetaspaceSize=256m", "-XX:+UseSerialGC", *NEVER_OPTIMISING)
+_TASKMANAGER_JVM = (
     "-Xms256m",
     "-Xmx768m",
     "-XX:MaxDirectMemorySize=224m",
     "-XX:MaxMetaspaceSize=256m",
     "-XX:+UseG1GC",
+    *LATE_OPTIMISING,
 )
 
 
@@ -130,7 +131,8 @@ def _config(context: Context) -> str:
     values = {
         "state": settings.state,
         "java_home": java_home_17(),
-        "java_opens": " ".join(_JAVA_OPENS),
+        # Only clients read these: planning a job is over before optimising pays.
+        "client_java_options": " ".join((*_JAVA_OPENS, *NEVER_OPTIMISING)),
         "client_logs": root / "client-logs",
         "work": root / "work",
         "checkpoints": checkpoint_dir(settings).as_uri(),
@@ -144,7 +146,7 @@ def _config(context: Context) -> str:
     return render(settings.home / "infra" / "flink" / "config.yaml", values)
 
 
-def _service(context: Context, name: str, memory: tuple[str, ...], main: tuple[str, ...]) -> Service:
+def _service(context: Context, name: str, jvm: tuple[str, ...], main: tuple[str, ...]) -> Service:
     settings = context.settings
     conf, config = conf_dir(settings), _config(context)
     logging = (settings.home / "infra" / "flink" / "log4j2.properties").read_text(encoding="utf-8")
@@ -171,7 +173,7 @@ def _service(context: Context, name: str, memory: tuple[str, ...], main: tuple[s
         name=name,
         command=(
             str(java_home_17() / "bin" / "java"),
-            *memory,
+            *jvm,
             *_JAVA_OPENS,
             f"-Dlog4j2.configurationFile={conf / 'log4j2.properties'}",
             "-cp",
@@ -193,12 +195,12 @@ def _service(context: Context, name: str, memory: tuple[str, ...], main: tuple[s
 
 def _jobmanager(context: Context) -> Service:
     main = ("org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",)
-    return _service(context, JOBMANAGER, _JOBMANAGER_MEMORY, main)
+    return _service(context, JOBMANAGER, _JOBMANAGER_JVM, main)
 
 
 def _taskmanager(context: Context) -> Service:
     main = ("org.apache.flink.runtime.taskexecutor.TaskManagerRunner",)
-    return _service(context, TASKMANAGER, _TASKMANAGER_MEMORY, main)
+    return _service(context, TASKMANAGER, _TASKMANAGER_JVM, main)
 
 
 def _probe(rest: str, state: Path, *, want_slots: bool) -> str | None:

@@ -6,7 +6,7 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 
 from pipelines.runtime.errors import ServiceError
-from pipelines.runtime.java import java_home_17
+from pipelines.runtime.java import LATE_OPTIMISING, java_home_17
 from pipelines.runtime.ports import service_folder
 from pipelines.runtime.service import Context, Service, ServiceSpec
 from pipelines.runtime.settings import Settings
@@ -14,7 +14,7 @@ from pipelines.runtime.templates import fingerprint, render, write_text
 
 NAME = "kafka"
 # 0.3-0.4 GB resident with the city's topics; below 384 MB of heap the log cleaner's buffers do not fit.
-_HEAP = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:MaxDirectMemorySize=128m", "-XX:TieredStopAtLevel=4")
+_HEAP = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:MaxDirectMemorySize=128m")
 _PROBE_TIMEOUT_S = 3.0
 
 
@@ -29,7 +29,14 @@ def _build(context: Context) -> Service:
     properties = render(infra / "server.properties", values)
     logging = (infra / "log4j2.properties").read_text(encoding="utf-8")
     java = str(java_home_17() / "bin" / "java")
-    base = (java, *_HEAP, f"-Dlog4j2.configurationFile={conf / 'log4j2.properties'}", "-cp", f"{jars}/*")
+    base = (
+        java,
+        *_HEAP,
+        *LATE_OPTIMISING,
+        f"-Dlog4j2.configurationFile={conf / 'log4j2.properties'}",
+        "-cp",
+        f"{jars}/*",
+    )
 
     def prepare() -> None:
         if not any(jars.glob("kafka_2.13-*.jar")):

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from pipelines.runtime.errors import ServiceError
-from pipelines.runtime.java import java_home_17
+from pipelines.runtime.java import LATE_OPTIMISING, java_home_17
 from pipelines.runtime.ports import service_folder
 from pipelines.runtime.service import Context, Service, ServiceSpec
 from pipelines.runtime.templates import fingerprint, render, write_text
@@ -33,6 +33,7 @@ def _build(context: Context) -> Service:
     port = context.port(NAME, "grpc")
     infra = settings.home / "infra" / "spark"
     values = {"state": settings.state, "jars": jars, "folder": folder, "root": root, "grpc_port": port}
+    values["jit"] = " ".join(LATE_OPTIMISING)
     defaults = render(infra / "spark-defaults.conf", values)
     logging = (infra / "log4j2.properties").read_text(encoding="utf-8")
 

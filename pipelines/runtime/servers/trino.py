@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 
 from pipelines.runtime.errors import ServiceError
-from pipelines.runtime.java import trino_java_home
+from pipelines.runtime.java import LATE_OPTIMISING, trino_java_home
 from pipelines.runtime.service import Context, Service, ServiceSpec
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.templates import fingerprint, render, write_text
@@ -33,6 +33,7 @@ _JVM = (
     "-XX:+EnableDynamicAgentLoading",
     "--enable-native-access=ALL-UNNAMED",
     "--sun-misc-unsafe-memory-access=allow",
+    *LATE_OPTIMISING,
 )
 _PROBE_TIMEOUT_S = 5.0
 
