@@ -105,9 +105,10 @@ def build(
     folder.mkdir(parents=True, exist_ok=True)
     gold_root = settings.lake_root / settings.namespace / "gold"
     gold_root.mkdir(parents=True, exist_ok=True)
+    at_rest = current_versions(settings, "gold", [mart.id for mart in wanted])
     keep = [mart.id for mart in wanted if is_declared(gold_root / mart.id, mart)]
     command = arguments(settings.home / "dbt_project", folder, cache, missing=missing, unit_tests=unit_tests)
-    extra = environment(settings, manifest, keep, spark_remote=spark_remote)
+    extra = environment(settings, manifest, at_rest, keep, spark_remote=spark_remote)
     status, tail = _run(command, {**os.environ, **extra}, settings.home, progress)
 
     nodes = _results(folder / "target")
@@ -142,7 +143,7 @@ def arguments(
 
 
 def environment(
-    settings: Settings, manifest: RunManifest, keep: Iterable[str], *, spark_remote: str
+    settings: Settings, manifest: RunManifest, at_rest: Iterable[str], keep: Iterable[str], *, spark_remote: str
 ) -> Mapping[str, str]:
     """What the project reads from the environment beside what this process has (see macros/lake/inputs.sql)."""
     root = settings.lake_root / settings.namespace
@@ -151,6 +152,7 @@ def environment(
         "silver_root": str(root / "silver"),
         "gold_root": str(root / "gold"),
         "versions": dict(sorted(manifest.inputs.items())),
+        "at_rest": sorted(at_rest),
         "keep": sorted(keep),
         "as_of_date": manifest.local_date.isoformat(),
     }
@@ -246,8 +248,10 @@ def sound_marts(nodes: Mapping[str, Mapping[str, Any]], marts: Collection[str]) 
 
 
 def _short(unique_id: str) -> str:
-    """``test.hue_lakehouse.dim_ward__keeps_contract.5d2f`` → ``dim_ward__keeps_contract``."""
-    return unique_id.split(".")[2]
+    """``test.hue_lakehouse.dim_ward__keeps_contract.5d2f`` → ``dim_ward__keeps_contract``; a unit test keeps its model:
+    ``dim_ward.a_ward_has_its_newest_definition_in_force``."""
+    kind, _project, name, *rest = unique_id.split(".")
+    return ".".join([name, *rest]) if kind == "unit_test" else name
 
 
 def _failure(

@@ -1,7 +1,7 @@
 {#-
     What one run reads and where it writes, from the environment variable LAKE_DBT_INPUTS (JSON; set by `lake run dbt`):
-    run_id, silver_root, gold_root (folders), versions (table -> Delta version), keep (gold tables whose declaration at
-    rest already equals the contract), as_of_date. An environment variable and not --vars, because other vars make dbt
+    run_id, silver_root, gold_root (folders), versions (table -> Delta version), at_rest (gold tables that have a Delta
+    log), keep (those whose declaration already equals the contract), as_of_date. An environment variable and not --vars, because other vars make dbt
     parse the whole project again. Read at execution only: parsing needs none of it.
 -#}
 {%- macro lake_inputs() -%}

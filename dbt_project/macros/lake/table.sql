@@ -24,8 +24,9 @@
     {#- The contract's own check: raises with both lists of columns. -#}
     {%- do get_assert_columns_equivalent(compiled_code) -%}
 
-    {%- if old_relation is not none and not lake_is_at(old_relation, location) -%}
-        {#- Registered for another lake root: only the entry of the catalogue goes, an external table keeps its files. -#}
+    {%- if old_relation is not none and (model['alias'] not in inputs['at_rest'] or not lake_is_at(old_relation, location)) -%}
+        {#- Registered for files that are gone (a forgotten namespace) or for another lake root. Only the entry of the
+            catalogue goes: an external table keeps its files. -#}
         {%- do adapter.drop_relation(old_relation) -%}
     {%- endif -%}
 

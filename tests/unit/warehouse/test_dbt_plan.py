@@ -55,7 +55,9 @@ def test_the_environment_names_versions_folders_and_the_local_day(settings: Sett
         substitutes={"silver.river_stage": 5},
         withheld=("silver.lane_minute",),
     )
-    found = dbt.environment(settings, manifest, ["dim_ward"], spark_remote="sc://127.0.0.1:1")
+    found = dbt.environment(
+        settings, manifest, ["dim_ward", "dim_station"], ["dim_ward"], spark_remote="sc://127.0.0.1:1"
+    )
     assert (found["SPARK_REMOTE"], found["LAKE_GOLD_SCHEMA"]) == ("sc://127.0.0.1:1", "unit_gold")
     root = settings.lake_root / "unit"
     assert json.loads(found["LAKE_DBT_INPUTS"]) == {
@@ -63,6 +65,7 @@ def test_the_environment_names_versions_folders_and_the_local_day(settings: Sett
         "silver_root": f"{root}/silver",
         "gold_root": f"{root}/gold",
         "versions": {"silver.river_stage": 5},
+        "at_rest": ["dim_station", "dim_ward"],
         "keep": ["dim_ward"],
         "as_of_date": "2025-10-27",
     }

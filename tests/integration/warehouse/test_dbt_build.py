@@ -1,0 +1,310 @@
+"""The whole dbt project on a real Spark Connect server, over silver tables written as landing writes them."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.targets.delta import PROPERTIES, arrow_schema, comment
+from pipelines.runtime.settings import Settings
+from pipelines.warehouse import dbt
+from pipelines.warehouse import manifest as runs
+from pipelines.warehouse.code_lists import ensure_code_lists
+
+_spec = importlib.util.spec_from_file_location("flood_oracle", Path(__file__).with_name("flood_oracle.py"))
+assert _spec is not None and _spec.loader is not None
+oracle = sys.modules["flood_oracle"] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(oracle)
+
+WALKS = {seed: f"WALK-{seed}" for seed in range(1, 7)}
+START = datetime(2025, 10, 27, 0, 0, tzinfo=UTC)
+CAP = timedelta(minutes=20)
+pytestmark = pytest.mark.timeout(1500)
+
+
+@dataclass(frozen=True)
+class Lake:
+    """One namespace on the running Spark, its registry, and everything that was written to it."""
+
+    settings: Settings
+    registry: Registry
+    spark_remote: str
+    readings: tuple[Any, ...]
+    thresholds: tuple[Any, ...]
+
+    def write(self, name: str, rows: Iterable[Mapping[str, Any]], mode: str = "overwrite") -> None:
+        dataset = self.registry.dataset(name)
+        path = self.settings.table_path("silver", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table = pa.Table.from_pylist(list(rows), schema=arrow_schema(dataset, "silver"))
+        by = [dataset.partition] if dataset.partition else None
+        write_deltalake(str(path), table, mode=mode, partition_by=by, configuration=dict(PROPERTIES))
+
+    def gold(self, mart: str, version: int | None = None) -> list[dict[str, Any]]:
+        table = DeltaTable(str(self.settings.table_path("gold", mart)), version=version)
+        return table.to_pyarrow_table().to_pylist()
+
+    def build(self, run_id: str, **options: Any) -> dbt.DbtResult:
+        said: list[str] = []
+        manifest = runs.resolve(self.settings, self.registry, run_id)
+        try:
+            return dbt.build(
+                self.settings, self.registry, manifest, spark_remote=self.spark_remote, progress=said.append, **options
+            )
+        finally:
+            print(run_id, *said, sep="\n")
+
+
+def silver(key: int, at: datetime, **fields: Any) -> dict[str, Any]:
+    return {"origin": "replay", "revision": 0, "raw_partition": 0, "raw_offset": key, "received_at": at, **fields}
+
+
+def stages(readings: Iterable[Any]) -> list[dict[str, Any]]:
+    return [
+        silver(number, reading.observed_at, **asdict(reading), observed_date=reading.observed_at.date())
+        for number, reading in enumerate(readings)
+    ]
+
+
+def tickets() -> list[dict[str, Any]]:
+    rows = []
+    for number in range(60):
+        created = datetime(2025, 10, 30, tzinfo=UTC) + timedelta(hours=number)
+        closed = created + timedelta(hours=number) if number % 3 else None
+        rows.append(
+            silver(
+                number,
+                created,
+                ticket_id=f"T{number}",
+                created_at=created,
+                updated_at=created,
+                category_code="traffic",
+                ward_code="19774",
+                agency_id=("H57.XD", "H57.KHCN")[number % 2],
+                ticket_status="closed" if closed else "received",
+                due_at=created + timedelta(hours=24),
+                closed_at=closed,
+                rating=number % 5 + 1 if number % 4 else None,
+                reporter_token="token",
+                created_date=created.date(),
+            )
+        )
+    return rows
+
+
+def lanes() -> list[dict[str, Any]]:
+    return [
+        silver(
+            number,
+            START,
+            detector_id="HUE-D01",
+            lane_no=number % 2 + 1,
+            observed_at=START + timedelta(minutes=number // 2),
+            vehicle_count=number % 11,
+            mean_speed_kmh=Decimal(25 + number % 30),
+            qc_flag=4 if number % 50 == 49 else 1,
+            observed_date=(START + timedelta(minutes=number // 2)).date(),
+        )
+        for number in range(1200)
+    ]
+
+
+@pytest.fixture(scope="module")
+def lake(lake_services: Any) -> Lake:
+    remote = lake_services.need("spark").spark_remote
+    settings = lake_services.namespace("warehouse_test")
+    # In a kept installation this is what a forgotten namespace leaves: Spark's catalogue knows tables without files.
+    shutil.rmtree(settings.lake_root / settings.namespace, ignore_errors=True)
+    registry = load_registry(settings.home / "schemas")
+    readings, thresholds = oracle.published_readings(), []
+    for code in registry.code_list("alarm_levels").rows:
+        limit = Decimal(str(code["threshold_m"]))
+        since = date.fromisoformat(str(code["valid_from"]))
+        thresholds.append(oracle.Threshold(code["station_id"], code["alarm_level"], limit, since))
+    for seed, station_id in WALKS.items():
+        more, limits = oracle.walk(seed, station_id)
+        readings += more
+        thresholds += limits
+    found = Lake(settings, registry, remote, tuple(readings), tuple(thresholds))
+    ensure_code_lists(settings, registry)
+    path = str(settings.table_path("silver", "code_alarm_levels"))
+    levels = DeltaTable(path).to_pyarrow_table()
+    walks = [asdict(t) for t in thresholds if t.station_id in WALKS.values()]
+    write_deltalake(path, pa.Table.from_pylist(walks, schema=levels.schema), mode="append")
+    found.write("river_stage", stages(readings))
+    found.write("flood_alert", alerts(oracle.episodes(readings, thresholds)))
+    found.write("lane_minute", lanes())
+    found.write("feedback_ticket", tickets())
+    return found
+
+
+def alerts(episodes: list[Any]) -> list[dict[str, Any]]:
+    """The live alarms: all but the first settled one, and one that only the live figure knows."""
+    rows = []
+    for number, episode in enumerate(episodes[1:]):
+        own = {
+            "alert_id": episode.alert_id,
+            "station_id": episode.station_id,
+            "alarm_level": episode.alarm_level,
+            "origin": "replay",
+            "received_at": START,
+            "trigger_partition": 0,
+            "trigger_offset": number,
+            "transition_date": episode.raised_at.date(),
+        }
+        rows.append({**own, "transition": "raise", "transition_at": episode.raised_at})
+        if episode.cleared_at:
+            rows.append({**own, "transition": "clear", "transition_at": episode.cleared_at})
+    only_live = {**rows[0], "alert_id": "bd3|71520|2025-10-20T00:00:00Z", "transition_at": START}
+    ignored = {**rows[0], "alert_id": "ignored|71520|0|9", "transition": "ignored_older", "alarm_level": None}
+    return [*rows, only_live, ignored]
+
+
+@pytest.fixture(scope="module")
+def first(lake: Lake) -> dbt.DbtResult:
+    """The first run: every model, every data test, every unit test."""
+    return lake.build("first", unit_tests=True)
+
+
+def test_every_mart_is_built_as_its_contract_declares_it(lake: Lake, first: dbt.DbtResult) -> None:
+    assert set(first.gold) == {mart.id for mart in lake.registry.marts()}
+    assert first.not_built == ()
+    for mart in lake.registry.marts():
+        table = DeltaTable(str(lake.settings.table_path("gold", mart.id)))
+        assert dbt.is_declared(Path(lake.settings.table_path("gold", mart.id)), mart), mart.id
+        schema = pa.schema(table.schema().to_arrow())
+        assert [(f.name, f.type) for f in schema] == [(f.name, f.type.arrow) for f in mart.fields]
+        assert schema.field(0).metadata[b"comment"].decode() == comment(mart.fields[0])
+        assert table.version() == first.gold[mart.id]
+    assert runs.load(lake.settings, "first").gold == {f"gold.{name}": v for name, v in first.gold.items()}
+
+
+def test_unit_tests_ran_and_unknown_stations_only_warn(first: dbt.DbtResult) -> None:
+    assert "fct_flood_episode.a_dip_of_exactly_the_hold_clears" in first.seconds
+    assert any("fct_river_stage__station_id_is_in_dim_station" in warning for warning in first.warnings)
+
+
+def test_episodes_equal_the_rule_run_as_a_state_machine(lake: Lake, first: dbt.DbtResult) -> None:
+    wanted = {e.alert_id: e for e in oracle.episodes(lake.readings, lake.thresholds)}
+    found = {row["alert_id"]: row for row in lake.gold("fct_flood_episode")}
+    assert set(found) == set(wanted)
+    assert len(wanted) > 50, "the walks cross their thresholds often"
+    for alert_id, episode in wanted.items():
+        row = found[alert_id]
+        assert {name: row[name] for name in asdict(episode)} == asdict(episode)
+        if episode.cleared_at:
+            assert row["duration_h"] == pytest.approx((episode.cleared_at - episode.raised_at) / timedelta(hours=1))
+
+
+def test_the_published_peaks_are_found(lake: Lake, first: dbt.DbtResult) -> None:
+    days = {(row["station_id"], row["local_date"]): row for row in lake.gold("kpi_flood_alarm")}
+    kim_long = days["71520", date(2025, 10, 27)]
+    assert (kim_long["peak_stage_m"], kim_long["peak_at"]) == (
+        Decimal("5.050"),
+        datetime(2025, 10, 27, 13, 0, tzinfo=UTC),
+    )
+    peaks = [days["71518", day]["peak_stage_m"] for day in (date(2025, 10, 27), date(2025, 10, 29), date(2025, 11, 3))]
+    assert peaks == [Decimal("5.250"), Decimal("5.270"), Decimal("5.310")]
+    episodes = [e for e in lake.gold("fct_flood_episode") if e["station_id"] == "71520" and e["alarm_level"] == 3]
+    assert max(e["peak_stage_m"] for e in episodes) == Decimal("5.050")
+
+
+def test_levels_and_hours_equal_the_step_function(lake: Lake, first: dbt.DbtResult) -> None:
+    found = {(row["station_id"], row["observed_at"]): row for row in lake.gold("fct_river_stage")}
+    assert len(found) == len(lake.readings)
+    for reading in lake.readings:
+        row = found[reading.station_id, reading.observed_at]
+        assert row["alarm_level"] == oracle.alarm_level(reading, lake.thresholds)
+        assert row["local_date"] == reading.local_date
+    wanted = oracle.hours_above(lake.readings, lake.thresholds, CAP)
+    days = {(row["station_id"], row["local_date"]): row for row in lake.gold("kpi_flood_alarm")}
+    assert set(days) == set(wanted)
+    for key, (count, hours) in wanted.items():
+        assert days[key]["reading_count"] == count
+        assert [days[key][f"above_bd{n}_h"] for n in (1, 2, 3)] == pytest.approx(hours)
+
+
+def test_the_difference_names_alarms_of_one_figure_only(lake: Lake, first: dbt.DbtResult) -> None:
+    rows = {
+        row["alert_id"]: (row["is_in_live"], row["is_in_settled"]) for row in lake.gold("fct_flood_alarm_difference")
+    }
+    settled = [e.alert_id for e in oracle.episodes(lake.readings, lake.thresholds)]
+    assert rows.pop(settled[0]) == (False, True)
+    assert rows.pop("bd3|71520|2025-10-20T00:00:00Z") == (True, False)
+    assert set(rows.values()) == {(True, True)} and set(rows) == set(settled[1:])
+
+
+def test_feedback_counts_equal_a_plain_count(lake: Lake, first: dbt.DbtResult) -> None:
+    rows = {(row["agency_id"], row["month_start_date"]): row for row in lake.gold("kpi_feedback_month")}
+    local = [(t, t["created_at"].astimezone(oracle.LOCAL).date().replace(day=1)) for t in tickets()]
+    for (agency, month), row in rows.items():
+        own = [t for t, of_month in local if t["agency_id"] == agency and of_month == month]
+        closed = [t for t in own if t["closed_at"]]
+        rated = [t for t in own if t["rating"]]
+        in_time = [t for t in closed if t["closed_at"] <= t["due_at"]]
+        assert (row["ticket_count"], row["closed_count"], row["on_time_count"]) == (len(own), len(closed), len(in_time))
+        assert row["satisfied_pct"] == pytest.approx(100 * sum(t["rating"] >= 4 for t in rated) / len(rated))
+        assert row["on_time_pct"] == pytest.approx(100 * len(in_time) / len(closed))
+    assert sum(row["ticket_count"] for row in rows.values()) == 60
+
+
+def test_a_run_reads_its_versions_and_overwrites_gold_in_place(lake: Lake, first: dbt.DbtResult) -> None:
+    """A second run in harder circumstances: the catalogue lost a table, silver has moved on since the manifest, an
+    input never arrived. Older versions of gold stay readable."""
+    before = {mart: lake.gold(mart) for mart in first.gold}
+    again = lake.build("first")
+    assert (again.was_built, again.gold) == (False, first.gold)
+
+    added = lake.readings[0].__class__("71520", datetime(2025, 11, 3, 7, 10, tzinfo=UTC), Decimal("4.400"))
+    lake.write("river_stage", stages([added]), mode="append")
+    manifest = runs.resolve(lake.settings, lake.registry, "second")
+    later = lake.readings[0].__class__("71520", datetime(2025, 11, 3, 7, 20, tzinfo=UTC), Decimal("9.000"))
+    lake.write("river_stage", stages([later]), mode="append")
+    with_spark(lake, f"drop table {lake.settings.gold_schema}.fct_river_stage")
+    withheld = runs.with_last_good(lake.settings, lake.registry, "second", ["lane_minute"], {}.get)
+    assert manifest.inputs["silver.river_stage"] == 1
+
+    second = lake.build("second")
+    assert second.not_built == ("kpi_traffic_hour",) == withheld.stale
+    assert second.gold == {mart: version + 1 for mart, version in first.gold.items() if mart != "kpi_traffic_hour"}
+    assert len(lake.gold("fct_river_stage")) == len(lake.readings) + 1, "the version of the manifest, not the newest"
+    for mart, rows in before.items():
+        assert ordered(lake.gold(mart, first.gold[mart])) == ordered(rows), f"{mart}: the older version has changed"
+
+
+def test_a_broken_table_is_named_and_sound_marts_are_recorded(lake: Lake, first: dbt.DbtResult) -> None:
+    lake.write("feedback_ticket", [{**ticket, "agency_id": None} for ticket in tickets()[:3]], mode="append")
+    with pytest.raises(dbt.DbtError) as caught:
+        lake.build("third")
+    assert caught.value.failing == ("kpi_feedback_month__keeps_contract",)
+    assert "kpi_feedback_month__keeps_contract: fail" in caught.value.what
+    compiled = lake.settings.lake_root / lake.settings.namespace / "_runs/third/dbt/target/compiled"
+    assert str(compiled) in caught.value.remedy and list(compiled.rglob("*kpi_feedback_month__keeps_contract.sql"))
+    gold = runs.load(lake.settings, "third").gold
+    assert "gold.kpi_feedback_month" not in gold and "gold.kpi_flood_alarm" in gold
+
+
+def ordered(rows: list[dict[str, Any]]) -> list[str]:
+    return sorted(repr(sorted(row.items())) for row in rows)
+
+
+def with_spark(lake: Lake, statement: str) -> None:
+    from pyspark.sql.connect.session import SparkSession
+
+    session = SparkSession.builder.remote(lake.spark_remote).create()
+    try:
+        session.sql(statement).collect()
+    finally:
+        session.stop()
