@@ -7,52 +7,54 @@ come out the same because silver has not moved.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from pipelines.contracts import system
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
-from pipelines.contracts.targets import delta
 from pipelines.landing.arrow import Column, Int8s, bools, keep, nulls, repeat, take
 from pipelines.landing.arrow import kernels as pc
 from pipelines.landing.checks import Check, Encrypt, check_rows, compile_checks
 from pipelines.landing.landed import Landed, open_landed
 from pipelines.landing.resolve import EFFECT_NAMES, INSERTED, content_columns, group_ids, resolve, version_columns
+from pipelines.landing.shared import (
+    PART,
+    POSITION,
+    Aside,
+    Batch,
+    Quality,
+    Step,
+    no_step,
+    outcome_rows,
+    outcome_schema,
+    unseen,
+    with_source,
+    write_parts,
+)
 from pipelines.landing.sink import COMPACT_EVERY, Sink
-from pipelines.landing.tables import DEAD_LETTER, OUTCOME, QUARANTINE, quality_spec, silver_spec
+from pipelines.landing.tables import silver_spec
 from pipelines.runtime.settings import Settings
 
-PART, POSITION = "_part", "_position"
-"""Columns of a batch beside the contract's: the source partition and offset that each row was read from."""
+__all__ = [
+    "PART",
+    "POSITION",
+    "Aside",
+    "Batch",
+    "BatchResult",
+    "Plan",
+    "Quality",
+    "Silver",
+    "Step",
+    "apply",
+    "outcome_rows",
+    "write_parts",
+]
 _FEW_VALUES = 500
-
-Step = Callable[[str], None]
-
-
-def no_step(_name: str) -> None:
-    """Do nothing before a commit; tests stop a run here."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows in order of arrival with :data:`PART` and :data:`POSITION`, and how far their source was read.
-
-    `apps`: partition → app id. `ends`: partition → next offset to read; it may pass the last row's.
-    """
-
-    rows: pa.Table
-    apps: Mapping[int, str]
-    ends: Mapping[int, int]
-
-    @property
-    def app_ends(self) -> dict[str, int]:
-        """App id → next offset, what a commit of the whole batch carries."""
-        return {self.apps[part]: end for part, end in self.ends.items()}
+"""A look-up names so many keys one by one; above, the range of the event time alone bounds what is read."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +74,6 @@ class Plan:
         """What the plan writes beside silver."""
         outcomes = None if self.dataset.derived else self.outcomes
         return Aside(self.batch, outcomes=outcomes, quarantine=self.quarantine)
-
-
-@dataclass(frozen=True)
-class Aside:
-    """What one batch writes to the shared tables, each with :data:`PART` and :data:`POSITION`; None writes nothing."""
-
-    batch: Batch
-    outcomes: pa.Table | None = None
-    quarantine: pa.Table | None = None
-    dead: pa.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +137,7 @@ class Silver:
         counts["quarantined"] = failed.num_rows
         counts["duplicate"] = duplicates.num_rows if duplicates is not None else 0
         outcomes = self._outcomes(accepted, effects, duplicates, failed)
-        quarantine = _with_source(checked.failed, failed)
+        quarantine = with_source(checked.failed, failed)
         return Plan(self.dataset, batch, counts, outcomes, quarantine, write, updates)
 
     def _shaped(self, rows: pa.Table) -> pa.Table:
@@ -207,7 +199,7 @@ class Silver:
 
     def _outcomes(self, accepted: pa.Table, effects: Int8s, duplicates: pa.Table | None, failed: pa.Table) -> pa.Table:
         if self.dataset.derived:
-            return _with_source(outcome_schema().empty_table(), accepted.slice(0, 0))
+            return with_source(outcome_schema().empty_table(), accepted.slice(0, 0))
         names: Column = pa.DictionaryArray.from_arrays(effects, pa.array(EFFECT_NAMES, pa.string()))
         parts = [outcome_rows(self.dataset.id, accepted, names.cast(pa.string()))]
         if duplicates is not None:
@@ -261,62 +253,6 @@ class Silver:
             self.sink.append(source.slice(0, 0), missing)
 
 
-def outcome_schema() -> pa.Schema:
-    """The Arrow schema of ``quality.outcome``."""
-    return delta.system_schema(system.OUTCOME)
-
-
-@dataclass
-class Quality:
-    """The shared tables beside silver. Appends of several processes commute, so they need no lease."""
-
-    outcome: Sink
-    quarantine: Sink
-    dead_letter: Sink
-
-    @classmethod
-    def open(cls, settings: Settings, *, compact_every: int = COMPACT_EVERY) -> Quality:
-        """Create or check the tables."""
-        names = (OUTCOME, QUARANTINE, DEAD_LETTER)
-        return cls(*(Sink.open(settings, quality_spec(name), compact_every=compact_every) for name in names))
-
-    @property
-    def sinks(self) -> tuple[Sink, ...]:
-        """All of them."""
-        return self.outcome, self.quarantine, self.dead_letter
-
-    def refresh(self) -> None:
-        """Read what others committed since."""
-        for sink in self.sinks:
-            sink.refresh()
-
-    def write(self, asides: Sequence[Aside], step: Step = no_step) -> None:
-        """Write what several batches set aside, one commit per table; what a table holds already is skipped."""
-        write_parts(
-            self.dead_letter, [(a.dead, a.batch) for a in asides if a.dead is not None and a.dead.num_rows], step
-        )
-        write_parts(
-            self.quarantine,
-            [(a.quarantine, a.batch) for a in asides if a.quarantine is not None and a.quarantine.num_rows],
-            step,
-        )
-        write_parts(self.outcome, [(a.outcomes, a.batch) for a in asides if a.outcomes is not None], step)
-
-
-def write_parts(sink: Sink, parts: Sequence[tuple[pa.Table, Batch]], step: Step = no_step) -> None:
-    """Append the rows of several batches that `sink` has not seen, with all their offsets, in one commit."""
-    rows: list[pa.Table] = []
-    ends: dict[str, int] = {}
-    for table, batch in parts:
-        behind = sink.behind(batch.app_ends)
-        if behind:
-            rows.append(_unseen(sink, table, batch).drop_columns([PART, POSITION]))
-            ends.update(behind)
-    if ends:
-        step(sink.spec.id)
-        sink.append(pa.concat_tables(rows), ends)
-
-
 def apply(silver: Silver, quality: Quality, batch: Batch, step: Step = no_step) -> BatchResult:
     """Land one batch: quarantine, outcomes, then silver; returns what each row did.
 
@@ -327,38 +263,6 @@ def apply(silver: Silver, quality: Quality, batch: Batch, step: Step = no_step) 
     step(silver.sink.spec.id)
     silver.commit(plan)
     return BatchResult(plan.counts, plan.outcomes.drop_columns([PART, POSITION]))
-
-
-def unseen(sink: Sink, batch: Batch) -> pa.Table:
-    """The rows of a batch that a table has not committed yet."""
-    return _unseen(sink, batch.rows, batch)
-
-
-def _unseen(sink: Sink, rows: pa.Table, batch: Batch) -> pa.Table:
-    seen = {part: sink.committed(app) or 0 for part, app in batch.apps.items()}
-    if not rows.num_rows or not any(seen.values()):
-        return rows
-    parts = rows[PART].to_numpy()
-    positions = rows[POSITION].to_numpy()
-    fresh = np.ones(rows.num_rows, dtype=bool)
-    for part, start in seen.items():
-        if start:
-            fresh &= (parts != part) | (positions >= start)
-    return keep(rows, fresh)
-
-
-def _with_source(table: pa.Table, rows: pa.Table) -> pa.Table:
-    return table.append_column(PART, rows[PART]).append_column(POSITION, rows[POSITION])
-
-
-def outcome_rows(dataset: str | Column, rows: pa.Table, effects: Column) -> pa.Table:
-    """Outcomes of `rows`, which say the raw place, disposition and source place; `dataset` may differ by row."""
-    columns: list[Column] = [
-        repeat(dataset, rows.num_rows, pa.string()) if isinstance(dataset, str) else dataset,
-        *(rows[name] for name in ("raw_partition", "raw_offset", "disposition")),
-        effects,
-    ]
-    return _with_source(pa.table(columns, schema=outcome_schema()), rows)
 
 
 def _not_older(columns: Sequence[str]) -> str:

@@ -10,23 +10,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from itertools import groupby
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from cryptography.fernet import Fernet, MultiFernet
 
 from pipelines.contracts.errors import ContractErrors
 from pipelines.contracts.registry import Registry, load_registry
-from pipelines.gateway.objects import open_store
 from pipelines.landing.apply import Quality
 from pipelines.landing.broker import Broker, OffsetOutOfRange, Topic
-from pipelines.landing.checks import Encrypt
 from pipelines.landing.consume import LandingOptions, Source
 from pipelines.landing.lease import LeaseHeld, lease, leases
 from pipelines.landing.routes import Opening, Work, route_specs
 from pipelines.landing.status import Status, write_status
+from pipelines.landing.watch import changed, encryptor, flush_path, mtime, signature
 from pipelines.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -34,16 +31,6 @@ _TAKE_OVER_S = 0.3
 _FLUSH_LOOK_S = 0.5
 _TOPIC: Any = Message.topic
 _ERROR: Any = Message.error
-
-
-def encryptor(settings: Settings) -> Encrypt:
-    """Encrypts refused bytes and rows with the keys of the store of refused payloads."""
-    return MultiFernet([Fernet(key) for key in open_store(settings).keys]).encrypt
-
-
-def flush_path(settings: Settings) -> Path:
-    """Touching this file asks the landing process to commit at once what it has read."""
-    return settings.state / "landing" / f"{settings.namespace}.flush"
 
 
 class Landing:
@@ -63,8 +50,8 @@ class Landing:
         self._started = datetime.now(UTC)
         self._problem: str | None = None
         self._contracts_problem: str | None = None
-        self._schemas = _signature(settings)
-        self._flushed = _mtime(flush_path(settings))
+        self._schemas = signature(settings)
+        self._flushed = mtime(flush_path(settings))
         self._discover_at = self._discovered_at = self._status_at = 0.0
         self._compacts_quality = False
 
@@ -138,15 +125,15 @@ class Landing:
 
     def _reload_contracts(self, held: ExitStack, tables: set[str], consumer: Consumer) -> None:
         """Take up contracts that were added or changed while running; a half-edited file changes nothing yet."""
-        signature = _signature(self.settings)
-        if signature == self._schemas:
+        seen = signature(self.settings)
+        if seen == self._schemas:
             return
         try:
             registry = load_registry(self.settings.home / "schemas")
         except ContractErrors as errors:
             self._contracts_problem = f"contracts not reloaded: {errors}"
             return
-        self._schemas, self._contracts_problem = signature, None
+        self._schemas, self._contracts_problem = seen, None
         old, self._registry = self._registry, registry
         self._plan_sources()
         for source in self._sources.values():
@@ -158,7 +145,7 @@ class Landing:
                     source.failed(error)
                     continue
                 tables.add(source.spec.table)
-            elif dataset is not None and _changed(old, registry, dataset.id):
+            elif dataset is not None and changed(old, registry, dataset.id):
                 self._unassign(consumer, source)
                 specs = {self.settings.topic(s.topic): s for s in route_specs(registry)}
                 source.spec = specs.get(source.name, source.spec)
@@ -262,7 +249,7 @@ class Landing:
                 sink.compact()
 
     def _flush_asked(self) -> bool:
-        asked = _mtime(flush_path(self.settings))
+        asked = mtime(flush_path(self.settings))
         if asked == self._flushed:
             return False
         self._flushed = asked
@@ -326,30 +313,3 @@ def _signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _signature(settings: Settings) -> tuple[tuple[str, int, int], ...]:
-    """What changes when a schema file does."""
-    found = []
-    for path in sorted((settings.home / "schemas").rglob("*")):
-        if path.suffix in {".yaml", ".csv"}:
-            info = path.stat()
-            found.append((str(path), info.st_mtime_ns, info.st_size))
-    return tuple(found)
-
-
-def _changed(old: Registry, new: Registry, dataset_id: str) -> bool:
-    """Whether a contract or a code list that it names is another one now; a contract that is gone goes on as it was."""
-    before = {d.id: d for d in old.datasets}.get(dataset_id)
-    after = {d.id: d for d in new.datasets}.get(dataset_id)
-    if after is None:
-        return False
-    lists = {f.code_list for f in after.fields if f.code_list}
-    return before != after or any(old.code_list(name) != new.code_list(name) for name in lists)
-
-
-def _mtime(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
