@@ -121,9 +121,9 @@ def show_status(as_json: AsJson = False) -> None:
         typer.echo(json.dumps(status.status_json(settings), ensure_ascii=False, indent=1))
         return
     found = status.service_statuses(settings)
-    table = Table(
-        "service", "state", "pid", "port", "up", "memory", "restarts", "", title="Services", title_justify="left"
-    )
+    table = Table(title="Services", title_justify="left")
+    for column in ("service", "state", "pid", "port", "up", "memory", "restarts"):
+        table.add_column(column, no_wrap=True)
     for service in found:
         style = _STATE_STYLES[service.state]
         port = str(next(iter(service.ports.values()), "")) if service.pid else ""
@@ -135,9 +135,11 @@ def show_status(as_json: AsJson = False) -> None:
             _duration(service.uptime_s),
             f"{service.rss_bytes / 2**20:.0f} MB" if service.rss_bytes else "",
             str(service.restarts or ""),
-            service.detail,
         )
     _console.print(table)
+    for service in found:
+        if service.detail:
+            _console.print(f"  {service.name}: {service.detail}", highlight=False)
     _console.print(f"Memory together: {sum(service.rss_bytes for service in found) / 2**30:.1f} GB")
     jobs = status.flink_jobs(settings)
     if jobs:

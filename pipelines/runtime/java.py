@@ -12,7 +12,7 @@ from pipelines.runtime.errors import LakeError
 
 NEEDED_MAJOR = 17
 # The optimising compiler starts ten times later than by default. On two cores it otherwise takes more than it gives:
-# Spark's start, first tables and merges cost 50-60 instead of 79 CPU seconds, and a 20M-row aggregate is as fast (1.8 s);
+# Spark's start, first tables and merges cost 50-60 instead of 79 CPU seconds, a 20M-row aggregate 1.8 instead of 2.2;
 # Trino's start and 30 views 27 instead of 34. Hot loops still get there within seconds.
 LATE_OPTIMISING = (
     "-XX:Tier4InvocationThreshold=50000",

