@@ -5,26 +5,23 @@ age removes the files of a pinned version that later versions replaced. So the v
 ``catalog.publication``, the views themselves, the verdicts and the recent runs, first; a checkpoint is written at each
 of them; and the log is cut below the oldest of these checkpoints only.
 
-Tables of delta-rs (bronze, silver, quality, catalog): `vacuum` with ``keep_versions`` says which files are free, and
-they are deleted here, so that no commit of the vacuum makes another version of a table nobody changed. Gold belongs to
-Spark: its VACUUM knows a duration only, so the duration reaches back before the oldest file of every version that must
-stay (a file that an old version shares may be older than that version's commit).
+Which files are free is asked of delta-rs (`vacuum` as a dry run, with ``keep_versions``), and they are deleted here: no
+commit of a vacuum then makes another version of a table that nobody changed, and gold, which Spark alone may commit
+to, is cleaned by the same rule. Spark's own VACUUM would not do: since Delta 4.4 it ignores RETAIN and goes by
+``delta.deletedFileRetentionDuration``; it killed a pin of 30 days in the test.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
-import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError
 
@@ -42,7 +39,9 @@ from pipelines.runtime.settings import Settings
 from pipelines.warehouse import manifest as runs
 
 log = logging.getLogger(__name__)
-DELTA_RS_LAYERS = ("bronze", "silver", "quality", "catalog")
+LAYERS = ("bronze", "silver", "quality", "catalog", "gold")
+COMPACTED_LAYERS = ("bronze", "silver", "quality", "catalog")
+"""Those that delta-rs writes; only Spark commits to gold."""
 LOG_AGE = timedelta(days=1)
 """A log entry younger than this stays: a reader that has just listed it must find it."""
 FILE_AGE = timedelta(days=7)
@@ -89,16 +88,15 @@ def maintain(
     *,
     dry_run: bool = False,
     now: datetime | None = None,
-    vacuum_gold: Callable[[Path, int], None] | None = None,
 ) -> MaintenanceReport:
     """Compact, checkpoint, clean and vacuum every table of the namespace, then read every pin through Trino.
 
-    Pins cannot move meanwhile (the same lock). A table that landing is writing is not compacted: landing does it.
-    ``vacuum_gold(path, hours)`` defaults to Spark SQL's VACUUM on the running Spark Connect server.
+    Pins cannot move meanwhile (the same lock). A table that landing is writing is not compacted: landing does it; nor
+    is gold, which Spark rebuilds whole.
 
     Raises:
         DeadPin: a pinned version cannot be read afterwards; all of them are named.
-        ServiceError: Trino does not run (nothing was touched), or Spark does not (gold is left, the rest is done).
+        ServiceError: Trino does not run; nothing was touched.
     """
     started, at = time.perf_counter(), now or datetime.now(UTC)
     with ledger.lock(settings):
@@ -107,12 +105,7 @@ def maintain(
         needed = needed_versions(settings, platform, registry, at)
         reports = [
             _maintain_table(settings, layer, path, needed.get((layer, path.name), frozenset()), at, dry_run)
-            for layer, path in _tables(settings, DELTA_RS_LAYERS)
-        ]
-        vacuum = vacuum_gold or _SparkVacuum(settings)
-        reports += [
-            _maintain_gold(settings, path, needed.get((layer, path.name), frozenset()), at, dry_run, vacuum)
-            for layer, path in _tables(settings, ("gold",))
+            for layer, path in _tables(settings)
         ]
         checked = check_pins(settings, platform, needed)
     return MaintenanceReport(tuple(reports), checked, time.perf_counter() - started, dry_run)
@@ -200,10 +193,10 @@ def _read_statement(platform: Platform, schema: str, table: str, name: str) -> s
     return f"SELECT count(*), checksum({column}) FROM {name}"
 
 
-def _tables(settings: Settings, layers: Iterable[str]) -> list[tuple[str, Path]]:
+def _tables(settings: Settings) -> list[tuple[str, Path]]:
     return [
         (layer, folder)
-        for layer in layers
+        for layer in LAYERS
         for folder in sorted(settings.table_path(layer, "_").parent.glob("[a-z]*"))
         if (folder / "_delta_log").is_dir() and DeltaTable.is_deltatable(str(folder))
     ]
@@ -212,9 +205,9 @@ def _tables(settings: Settings, layers: Iterable[str]) -> list[tuple[str, Path]]
 def _maintain_table(
     settings: Settings, layer: str, path: Path, needed: frozenset[int], now: datetime, dry_run: bool
 ) -> TableReport:
-    """Maintain one table of delta-rs."""
     name = f"{layer}.{path.name}"
-    compacted, note = (0, "") if dry_run else _compact(settings, name, path)
+    may_compact = layer in COMPACTED_LAYERS and not dry_run
+    compacted, note = _compact(settings, name, path) if may_compact else (0, "")
     keep = _checkpoints(settings, layer, path, needed, dry_run)
     entries = cut_log(path, keep, now, dry_run)
     files, size = _vacuum(path, keep, dry_run)
@@ -288,71 +281,3 @@ def _vacuum(path: Path, keep: tuple[int, ...], dry_run: bool) -> tuple[int, int]
         if not dry_run:
             file.unlink()
     return removed, size
-
-
-def _maintain_gold(
-    settings: Settings,
-    path: Path,
-    needed: frozenset[int],
-    now: datetime,
-    dry_run: bool,
-    vacuum: Callable[[Path, int], None],
-) -> TableReport:
-    """Maintain one table of Spark: full rebuilds need no compaction."""
-    keep = _checkpoints(settings, "gold", path, needed, dry_run)
-    entries = cut_log(path, keep, now, dry_run)
-    hours = gold_retention_hours(path, keep, now)
-    if dry_run:
-        files, size = _vacuum(path, keep, dry_run)
-    else:
-        before = _data_files(path)
-        vacuum(path, hours)
-        gone = [size for file, size in before.items() if not file.exists()]
-        files, size = len(gone), sum(gone)
-    note = f"giữ tệp trong {hours} giờ — files of {hours} h are kept"
-    return TableReport(f"gold.{path.name}", tuple(sorted(needed)), 0, entries, files, size, note)
-
-
-def gold_retention_hours(path: Path, keep: tuple[int, ...], now: datetime) -> int:
-    """Whole hours back to before the oldest file of every kept version, at least :data:`FILE_AGE`.
-
-    A commit's own time would not do: a version may share files that are older than its commit, and once the log has
-    forgotten that they were removed, VACUUM judges them by their age alone.
-    """
-    oldest = now - FILE_AGE
-    for version in keep:
-        table = DeltaTable(str(path), version=version)
-        actions = pa.table(table.get_add_actions(flatten=True))
-        for name in actions["path"].to_pylist():
-            file = path / unquote(str(name))
-            if file.exists():
-                oldest = min(oldest, datetime.fromtimestamp(file.stat().st_mtime, UTC))
-    return math.ceil((now - oldest).total_seconds() / 3600) + 1
-
-
-def _data_files(path: Path) -> dict[Path, int]:
-    return {
-        file: file.stat().st_size
-        for file in path.rglob("*.parquet")
-        if "_delta_log" not in file.relative_to(path).parts
-    }
-
-
-class _SparkVacuum:
-    """VACUUM on the running Spark Connect server, the one writer of gold; connects at its first use."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._spark: Any = None
-
-    def __call__(self, path: Path, hours: int) -> None:
-        from pyspark.sql import SparkSession
-
-        from pipelines.runtime.services import endpoints
-
-        if self._spark is None:
-            self._spark = SparkSession.builder.remote(endpoints(self._settings).spark_remote).getOrCreate()
-            # The commits of a vacuum would make another version of a table that nobody changed.
-            self._spark.conf.set("spark.databricks.delta.vacuum.logging.enabled", "false")
-        quoted = str(path).replace("`", "``")
-        self._spark.sql(f"VACUUM delta.`{quoted}` RETAIN {hours} HOURS").collect()
