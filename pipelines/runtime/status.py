@@ -72,14 +72,17 @@ def _status(settings: Settings, name: str, service: Service | None) -> ServiceSt
     record = ProcessRecord.read(folder)
     if record is None:
         return ServiceStatus(name, "stopped", None, {}, None, 0, 0, "")
+    # The one that people connect to comes first.
+    uses = next((spec.ports for spec in SPECS if spec.name == name), ())
+    ports = {use: record.ports[use] for use in uses if use in record.ports}
     rss_bytes = sum(_rss_bytes(process) for process in service_processes(folder))
     if record.process() is None:
         detail = "its process is gone; the supervisor restarts it"
-        return ServiceStatus(name, "dead", None, record.ports, None, rss_bytes, record.restarts, detail)
+        return ServiceStatus(name, "dead", None, ports, None, rss_bytes, record.restarts, detail)
     missing = service.probe() if service is not None else None
     state = "ready" if missing is None else "unready"
     uptime_s = max(0.0, time.time() - record.started_at_s)
-    return ServiceStatus(name, state, record.pid, record.ports, uptime_s, rss_bytes, record.restarts, missing or "")
+    return ServiceStatus(name, state, record.pid, ports, uptime_s, rss_bytes, record.restarts, missing or "")
 
 
 def _rss_bytes(process: psutil.Process) -> int:
