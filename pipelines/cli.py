@@ -39,6 +39,7 @@ COMMANDS: dict[str, Mount] = {
     "jobs": Mount("pipelines.commands.jobs", "jobs_app", "The stream jobs of the namespace."),
     "landing": Mount("pipelines.landing.commands", "landing_app", "From Kafka to Delta tables."),
     "ledger": Mount("pipelines.commands.ledger", "ledger_app", "What became of every record; fails when it does not add up."),
+    "ingest": Mount("pipelines.ingestion.commands", "ingest_app", "The sector tables that are read, and their newest loads."),
     "run": Mount("pipelines.commands.run", "run_app", "The steps of a warehouse run, as Airflow calls them."),
     "quality": Mount("pipelines.quality.commands", "quality_app", "Verdicts, reports and decisions of the stewards."),
     "publication": Mount("pipelines.publishing.commands", "publication_app", "What is published, and going back."),

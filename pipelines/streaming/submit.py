@@ -78,10 +78,13 @@ def _reasons(stderr: str) -> list[str]:
 def _execute(rest: str, job: Mapping[str, object], restore_from: str | None) -> str:
     """Build one job in PyFlink and submit it detached; returns its job id."""
     from pyflink.common import Configuration
+    from pyflink.java_gateway import get_gateway
     from pyflink.table import EnvironmentSettings, TableEnvironment
 
     host, port = rest.removeprefix("http://").split(":")
-    configuration = Configuration()
+    # A table environment does not read FLINK_CONF_DIR by itself: without it a job runs without checkpoints.
+    loaded = get_gateway().jvm.org.apache.flink.configuration.GlobalConfiguration.loadConfiguration()
+    configuration = Configuration(j_configuration=loaded)
     options = {
         "execution.target": "remote",
         "rest.address": host,
