@@ -110,3 +110,13 @@ def plan(specs: Iterable[ServiceSpec], only: Iterable[str] = ()) -> tuple[Servic
     for name in wanted or list(by_name):
         visit(name)
     return tuple(ordered.values())
+
+
+def stop_waves(specs: Iterable[ServiceSpec]) -> tuple[tuple[str, ...], ...]:
+    """Return the names in groups that may stop at once: what needs others goes before what it needs."""
+    ordered = plan(specs)
+    depth: dict[str, int] = {}
+    for spec in ordered:
+        depth[spec.name] = 1 + max((depth[need] for need in spec.needs), default=-1)
+    levels = sorted(set(depth.values()), reverse=True)
+    return tuple(tuple(spec.name for spec in ordered if depth[spec.name] == level) for level in levels)

@@ -19,7 +19,7 @@ from pipelines.runtime.servers import (
     spark,
     trino,
 )
-from pipelines.runtime.service import Context, Service, ServiceSpec, plan
+from pipelines.runtime.service import Context, Service, ServiceSpec, plan, stop_waves
 from pipelines.runtime.settings import Settings
 
 SUPERVISOR = "supervisor"
@@ -143,28 +143,29 @@ def _start_after(
 def down(settings: Settings, only: Iterable[str] = (), report: Report = silent) -> dict[str, str]:
     """End what `up` and `start_daemon` began (all, or `only` those); returns service → "stopped", "killed", ….
 
-    The supervisor goes first, then daemons, then servers in reverse order. It works from the state folder alone, so
-    also after a crash of `lake`, and ends nothing else.
+    The supervisor goes first, then daemons, then servers in the reverse order of their needs. It works from the state
+    folder alone, so also after a crash of `lake`, and ends nothing else.
     """
-    order = [spec.name for spec in reversed(plan(SPECS))]
+    waves = stop_waves(SPECS)
+    servers = [name for wave in waves for name in wave]
     services = settings.state / "services"
     present = [folder.name for folder in sorted(services.glob("*")) if folder.is_dir()]
-    daemons = [name for name in present if name not in order and name != SUPERVISOR]
+    daemons = tuple(name for name in present if name not in servers and name != SUPERVISOR)
     asked = set(only)
-    if asked:
-        groups = {spec.name: spec.group_name for spec in SPECS}
-        names = [name for name in [*daemons, *order] if name in asked or groups.get(name) in asked]
-        unknown = asked - set(names) - set(groups.values())
-        if unknown:
-            raise ServiceError(f"There is no service {', '.join(sorted(unknown))} in {services}.", "Run `lake status`.")
-    else:
-        names = [SUPERVISOR, *daemons, *order]
+    groups = {spec.name: spec.group_name for spec in SPECS}
+    unknown = asked - {SUPERVISOR, *daemons, *servers, *groups.values()}
+    if unknown:
+        raise ServiceError(f"There is no service {', '.join(sorted(unknown))} in {services}.", "Run `lake status`.")
     outcome: dict[str, str] = {}
-    for name in names:
-        if name not in present:
-            continue
+
+    def stop(name: str) -> None:
         outcome[name] = stop_service(settings, name)
         report(name, outcome[name])
+
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for wave in ((SUPERVISOR,), daemons, *waves):
+            names = [name for name in wave if not asked or name in asked or groups.get(name) in asked]
+            list(pool.map(stop, [name for name in names if name in present]))
     return outcome
 
 

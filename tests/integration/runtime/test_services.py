@@ -14,6 +14,7 @@ import pytest
 
 from pipelines.runtime import airflow, flink, kafka, services, spark, status, trino
 from pipelines.runtime.errors import ServiceError
+from pipelines.runtime.forget import forget_namespace
 from pipelines.runtime.ports import is_free, service_folder
 from pipelines.runtime.process import service_processes
 from pipelines.runtime.settings import Settings
@@ -148,6 +149,28 @@ def test_every_namespace_has_its_catalog_and_people_read_published_only(everythi
         with pytest.raises(ServiceError, match="Access Denied"):
             person(forbidden)
     platform('drop catalog "lake_rt_trino"')
+
+
+def test_a_forgotten_namespace_leaves_nothing(everything: Settings) -> None:
+    drill = everything.with_namespace("rt_forget")
+    kafka.ensure_topics(drill, [Topic("raw.x", 1, ())])
+    trino.ensure_catalog(drill)
+    services.start_daemon(drill, "landing", [sys.executable, "-c", "import time\nwhile True: time.sleep(0.2)"])
+    session = spark.session(drill)
+    try:
+        session.sql("create database rt_forget_gold")
+        location = drill.table_path("gold", "t")
+        session.sql(f"create table rt_forget_gold.t using delta location '{location}' as select 1 as v")
+        forget_namespace(drill)
+        assert [row[0] for row in session.sql("show databases like 'rt_forget*'").collect()] == []
+    finally:
+        session.stop()
+    url = services.endpoints(drill).trino
+    assert ["lake_rt_forget"] not in trino.execute_at(url, "platform", "show catalogs")
+    assert "rt_forget.raw.x" not in kafka.admin(drill).list_topics(timeout=10).topics
+    assert "rt_forget.landing" not in services.running(drill)
+    assert not (drill.lake_root / "rt_forget").exists()
+    assert list((drill.state / "services").glob("rt_forget.*")) == []
 
 
 def test_airflow_gives_a_token_and_sees_its_dags_folder(everything: Settings) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pipelines.runtime.errors import ServiceError
 from pipelines.runtime.ports import assign_ports, describe_listener, is_free, remembered_ports
 from pipelines.runtime.servers import SPECS
-from pipelines.runtime.service import Context, Service, ServiceSpec, plan
+from pipelines.runtime.service import Context, Service, ServiceSpec, plan, stop_waves
 from pipelines.runtime.settings import Settings
 
 
@@ -33,6 +33,11 @@ def test_needs_come_first() -> None:
     specs = [spec("c", "b"), spec("b", "a"), spec("a"), spec("d")]
     assert [found.name for found in plan(specs)] == ["a", "b", "c", "d"]
     assert [found.name for found in plan(specs, ["b"])] == ["a", "b"]
+
+
+def test_what_needs_others_stops_before_them() -> None:
+    specs = [spec("a"), spec("b", "a"), spec("c", "b"), spec("d")]
+    assert stop_waves(specs) == (("c",), ("b",), ("a", "d"))
 
 
 def test_a_group_means_all_of_its_members() -> None:
