@@ -6,9 +6,10 @@ import importlib
 import sys
 from dataclasses import dataclass
 
-import click
 import typer
 from rich.console import Console
+from typer._click.core import Command, Context  # typer carries its own click
+from typer._click.formatting import HelpFormatter
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -26,24 +27,44 @@ class Mount:
 
 
 COMMANDS: dict[str, Mount] = {
-    "demo": Mount("pipelines.commands.demo", "demo_app", "Run the whole system on the flood of 2025 and tell its story."),
+    "demo": Mount(
+        "pipelines.commands.demo", "demo_app", "Run the whole system on the flood of 2025 and tell its story."
+    ),
     "up": Mount("pipelines.runtime.commands", "services_app:up", "Start the local services."),
     "down": Mount("pipelines.runtime.commands", "services_app:down", "End exactly what `lake up` began."),
-    "status": Mount("pipelines.runtime.commands", "services_app:status", "Show services, jobs and the freshness of every dataset."),
+    "status": Mount(
+        "pipelines.commands.status", "services_app:status", "Show services, jobs and the freshness of every dataset."
+    ),
     "logs": Mount("pipelines.runtime.commands", "services_app:logs", "Show the log of a service."),
-    "doctor": Mount("pipelines.runtime.commands", "services_app:doctor", "Say everything that is missing on this machine, with its remedy."),
-    "forget": Mount("pipelines.runtime.commands", "services_app:forget", "Remove everything of an exercise's namespace."),
+    "doctor": Mount(
+        "pipelines.runtime.commands",
+        "services_app:doctor",
+        "Say everything that is missing on this machine, with its remedy.",
+    ),
+    "forget": Mount(
+        "pipelines.runtime.commands", "services_app:forget", "Remove everything of an exercise's namespace."
+    ),
     "install": Mount("pipelines.runtime.commands", "services_app:install", "Download and check servers and jars."),
-    "contracts": Mount("pipelines.commands.contracts", "contracts_app", "Check, build, apply and show the datasets' contracts."),
-    "replay": Mount("pipelines.replay.commands", "replay_app", "Send the recorded flood, traffic loops or synthetic cameras."),
+    "contracts": Mount(
+        "pipelines.commands.contracts", "contracts_app", "Check, build, apply and show the datasets' contracts."
+    ),
+    "replay": Mount(
+        "pipelines.replay.commands", "replay_app", "Send the recorded flood, traffic loops or synthetic cameras."
+    ),
     "jobs": Mount("pipelines.commands.jobs", "jobs_app", "The stream jobs of the namespace."),
     "landing": Mount("pipelines.landing.commands", "landing_app", "From Kafka to Delta tables."),
-    "ledger": Mount("pipelines.commands.ledger", "ledger_app", "What became of every record; fails when it does not add up."),
-    "ingest": Mount("pipelines.ingestion.commands", "ingest_app", "The sector tables that are read, and their newest loads."),
+    "ledger": Mount(
+        "pipelines.commands.ledger", "ledger_app", "What became of every record; fails when it does not add up."
+    ),
+    "ingest": Mount(
+        "pipelines.ingestion.commands", "ingest_app", "The sector tables that are read, and their newest loads."
+    ),
     "run": Mount("pipelines.commands.run", "run_app", "The steps of a warehouse run, as Airflow calls them."),
     "quality": Mount("pipelines.quality.commands", "quality_app", "Verdicts, reports and decisions of the stewards."),
     "publication": Mount("pipelines.publishing.commands", "publication_app", "What is published, and going back."),
-    "maintain": Mount("pipelines.publishing.commands", "maintain_app", "Compact, clean and vacuum without killing a pin."),
+    "maintain": Mount(
+        "pipelines.publishing.commands", "maintain_app", "Compact, clean and vacuum without killing a pin."
+    ),
     "sql": Mount("pipelines.serving.commands", "sql_app", "Query published and live tables with Trino."),
 }
 
@@ -51,11 +72,11 @@ COMMANDS: dict[str, Mount] = {
 class LazyGroup(TyperGroup):
     """A group that imports a command's module when it is used: Airflow starts `lake` for every task."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Context) -> list[str]:
         """Every command, in the order in which a new user meets them."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
         """Import and return one command."""
         mount = COMMANDS.get(cmd_name)
         if mount is None:
@@ -64,11 +85,11 @@ class LazyGroup(TyperGroup):
         app = getattr(importlib.import_module(mount.module), attribute)
         command = get_command(app)
         if inner:
-            found: click.Command = getattr(command, "commands", {})[inner]
+            found: Command = getattr(command, "commands", {})[inner]
             return found
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         """List the commands from the table above, importing nothing."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, mount.help) for name, mount in COMMANDS.items()])

@@ -1,11 +1,25 @@
-"""Shared by all tests: marks by folder, and an environment in which no variable of ours is set."""
+"""Shared by all tests: marks by folder, an environment without our variables, and one installation of real servers."""
 
+import io
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from demo_run import PLAN, DemoRun
+from rich.console import Console
+
+from pipelines.commands.demo import run_demo
+from pipelines.commands.ledger import print_ledger
+from pipelines.commands.platform import stop_namespace
+from pipelines.commands.story import tell
+from pipelines.contracts.registry import load_registry
+from pipelines.runtime import services
+from pipelines.runtime.services import Endpoints
+from pipelines.runtime.settings import Settings
+from pipelines.serving.trino import Client
 
 HOME = Path(__file__).resolve().parents[1]
 _KINDS = ("unit", "integration", "e2e", "chaos")
@@ -41,3 +55,53 @@ def wait_until() -> Callable[..., None]:
             time.sleep(0.05)
 
     return wait
+
+
+class LakeServices:
+    """One installation for the whole test run, in a state folder of its own.
+
+    It shares the downloads (LAKE_DIST, else `.lake/dist` of the project). Tests keep apart by namespace.
+    """
+
+    def __init__(self, state: Path) -> None:
+        dist = {"LAKE_DIST": os.environ["LAKE_DIST"]} if "LAKE_DIST" in os.environ else {}
+        settings = Settings.load({"LAKE_STATE": str(state), **dist})
+        self.settings = settings if dist else replace(settings, dist=settings.home / ".lake" / "dist")
+
+    def need(self, *names: str) -> Endpoints:
+        """Start the named services or groups (`kafka`, `flink`, …) unless they run; returns all addresses."""
+        services.up(self.settings, names)
+        return services.endpoints(self.settings)
+
+    def namespace(self, name: str) -> Settings:
+        """Return the settings of a namespace of the test's own: `[a-z][a-z0-9_]{0,30}`."""
+        return self.settings.with_namespace(name)
+
+    def stop(self) -> None:
+        """Stop everything that was started, daemons included."""
+        services.down(self.settings)
+
+
+@pytest.fixture(scope="session")
+def lake_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LakeServices]:
+    """The installation of this test run. LAKE_TEST_STATE names one to use and leave running, for quick repeats."""
+    kept = os.environ.get("LAKE_TEST_STATE")
+    installation = LakeServices(Path(kept) if kept else tmp_path_factory.mktemp("lake"))
+    try:
+        yield installation
+    finally:
+        if not kept:
+            installation.stop()
+
+
+@pytest.fixture(scope="session")
+def demo_run(lake_services: LakeServices) -> Iterator[DemoRun]:
+    """The demo at small size in the namespace `e2e`, run once; its stream jobs end with the test run."""
+    settings = lake_services.namespace("e2e")
+    console = Console(record=True, width=200, file=io.StringIO())
+    result = run_demo(settings, PLAN, console)
+    with Client(settings, user="demo") as client:
+        tell(client.query, console)
+    print_ledger(result.balance, console)
+    yield DemoRun(settings, load_registry(HOME / "schemas"), result, console.export_text())
+    stop_namespace(settings)

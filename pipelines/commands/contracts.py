@@ -14,8 +14,10 @@ from pipelines.contracts.registry import Registry, load_registry
 from pipelines.contracts.targets import dbt, delta, great_expectations, kafka
 from pipelines.runtime.settings import Settings
 
-contracts_app = typer.Typer(no_args_is_help=True, help="The datasets of the city: one YAML file each, everything else is generated.")
-GENERATED_FOLDERS = ("dbt_project/models", "expectations")
+contracts_app = typer.Typer(
+    no_args_is_help=True, help="The datasets of the city: one YAML file each, everything else is generated."
+)
+GENERATED_FOLDERS = (*dbt.FOLDERS, "expectations")
 _console = Console()
 
 
@@ -53,7 +55,7 @@ def check() -> None:
 
 @contracts_app.command()
 def build() -> None:
-    """Write the generated files (dbt properties, quality suites); safe to repeat, hand-written files are never touched."""
+    """Write the generated files (dbt properties, quality suites); hand-written files are never touched."""
     settings = Settings.load()
     drift = artifacts.write(settings.home, rendered(checked_registry(settings)), GENERATED_FOLDERS)
     for word, paths in (("new", drift.missing), ("changed", drift.changed), ("removed", drift.orphaned)):
@@ -65,7 +67,7 @@ def build() -> None:
 
 @contracts_app.command()
 def apply() -> None:
-    """Bring the running services to what the contracts say: topics, tables, code lists, the namespace's Trino catalog."""
+    """Bring the running services to what the contracts say: topics, tables, code lists, the Trino catalog."""
     from pipelines.serving.bootstrap import apply as apply_contracts
 
     settings = Settings.load()
@@ -85,7 +87,11 @@ def show(
     except KeyError as error:
         raise typer.BadParameter(str(error.args[0])) from None
     if as_json:
-        print(json.dumps(found.model_dump(mode="json", exclude={"fields": {"__all__": {"type"}}}), ensure_ascii=False, indent=2))
+        print(
+            json.dumps(
+                found.model_dump(mode="json", exclude={"fields": {"__all__": {"type"}}}), ensure_ascii=False, indent=2
+            )
+        )
         return
     table = Table(title=f"{found.id} · {found.title.vi} · {found.title.en}", caption=found.description.purpose.vi)
     for heading in ("field", "kiểu", "đơn vị", "khoá", "bắt buộc", "giới hạn", "danh mục", "mức"):
@@ -94,7 +100,9 @@ def show(
         limits = "" if item.minimum is None and item.maximum is None else f"{item.minimum} … {item.maximum}"
         key = "•" if item.name in found.key else ""
         required = "•" if item.required else ""
-        table.add_row(item.name, str(item.type), item.unit or "", key, required, limits, item.code_list or "", item.classification)
+        table.add_row(
+            item.name, str(item.type), item.unit or "", key, required, limits, item.code_list or "", item.classification
+        )
     _console.print(table)
     if not found.mart:
         names = ", ".join(delta.arrow_schema(found, "silver").names)

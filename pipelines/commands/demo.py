@@ -39,6 +39,7 @@ REPLAYS = ("flood-2025", "traffic", "cameras")
 STREAM_SERVICES = ("kafka", "flink")
 AIRFLOW_TIMEOUT_S = 900.0
 DRAIN_TIMEOUT_S = 300.0
+DEMO_FAULTS = FaultPlan(duplicates=0.01, corrections=0.01, late=0.01, malformed=0.001)
 demo_app = typer.Typer()
 
 
@@ -46,7 +47,7 @@ demo_app = typer.Typer()
 class DemoPlan:
     """What the demo sends: the faults mixed into every replay, and the size of the sample sector database."""
 
-    faults: FaultPlan = FaultPlan(duplicates=0.01, corrections=0.01, late=0.01, malformed=0.001)
+    faults: FaultPlan = DEMO_FAULTS
     sector_scale: float = 1.0
     replays: tuple[str, ...] = REPLAYS
 
@@ -166,7 +167,10 @@ def _orchestrate(settings: Settings, registry: Registry, run_id: str, stages: St
         )
         failed = [run for run in runs if not run.succeeded]
         if failed:
-            raise LakeError("\n".join(client.failures(run) for run in failed), f"Open {client.run_page(failed[0].dag_id, failed[0].run_id)}.")
+            raise LakeError(
+                "\n".join(client.failures(run) for run in failed),
+                f"Open {client.run_page(failed[0].dag_id, failed[0].run_id)}.",
+            )
 
 
 def _addresses(settings: Settings) -> Mapping[str, str]:
@@ -176,17 +180,23 @@ def _addresses(settings: Settings) -> Mapping[str, str]:
 
 @demo_app.command()
 def demo(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the timings and the ledger as JSON at the end.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the timings and the ledger as JSON at the end.")
+    ] = False,
     sector_scale: Annotated[float, typer.Option(min=0.01, max=100, help="Size of the sample sector database.")] = 1.0,
 ) -> None:
     """Run the whole system on the flood of 2025 and tell its story; it may be repeated, and the services stay up."""
     namespace = os.environ.get("LAKE_NAMESPACE", "demo")
     if namespace == DEFAULT_NAMESPACE:
-        raise LakeError("The demo is an exercise and does not run among the observed data of the namespace 'city'.", "Unset LAKE_NAMESPACE.")
+        raise LakeError(
+            "The demo is an exercise and does not run among the observed data of the namespace 'city'.",
+            "Unset LAKE_NAMESPACE.",
+        )
     settings = Settings.load({**os.environ, "LAKE_NAMESPACE": namespace})
     console = Console(stderr=as_json, soft_wrap=False)
     result = run_demo(settings, DemoPlan(sector_scale=sector_scale), console)
-    console.rule(f"Trận lũ 2025, kể lại từ Trino · namespace {settings.namespace} · số liệu phát lại và tổng hợp (replay, synthetic)")
+    console.rule("Trận lũ 2025, kể lại từ Trino")
+    console.print(f"Namespace {settings.namespace} · số liệu phát lại và tổng hợp — replayed and synthetic figures")
     with Client(settings, user="demo") as client:
         tell(client.query, console)
     print_ledger(result.balance, console)
@@ -197,9 +207,16 @@ def demo(
     console.print("Xem tiếp — where to look next:")
     for name, address in _addresses(settings).items():
         console.print(f"  {name:8} {address}", highlight=False)
-    console.print(f"  LAKE_NAMESPACE={settings.namespace} lake sql \"select * from published.kpi_flood_alarm\"", highlight=False)
+    console.print(
+        f'  LAKE_NAMESPACE={settings.namespace} lake sql "select * from published.kpi_flood_alarm"', highlight=False
+    )
     console.print("  lake status · lake logs SERVICE · lake down", highlight=False)
     if as_json:
-        print(json.dumps({"run_id": result.run_id, "seconds": result.seconds, "ledger": result.balance.to_dict()}, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"run_id": result.run_id, "seconds": result.seconds, "ledger": result.balance.to_dict()},
+                ensure_ascii=False,
+            )
+        )
     if result.balance.violations:
         raise LakeError("The ledger does not balance.", "The lines above name the datasets; nothing of it was hidden.")

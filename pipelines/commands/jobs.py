@@ -19,7 +19,9 @@ from pipelines.streaming.job import domains, plan
 from pipelines.streaming.submit import submit
 from pipelines.streaming.supervise import Records, run_forever
 
-jobs_app = typer.Typer(no_args_is_help=True, help="The stream jobs: planned from contracts, kept running by a supervisor.")
+jobs_app = typer.Typer(
+    no_args_is_help=True, help="The stream jobs: planned from contracts, kept running by a supervisor."
+)
 _console = Console()
 
 
@@ -69,7 +71,9 @@ def rebuild(
     if domain not in known:
         raise typer.BadParameter(f"no job {domain!r}; there are: {', '.join(known)}")
     Records(settings).request_rebuild(domain)
-    _console.print(f"{settings.group(domain)} is rebuilt as soon as the supervisor looks; follow it with `lake jobs list`.")
+    _console.print(
+        f"{settings.group(domain)} is rebuilt as soon as the supervisor looks; follow it with `lake jobs list`."
+    )
 
 
 @jobs_app.command()

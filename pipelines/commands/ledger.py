@@ -30,7 +30,8 @@ EFFECTS = ("inserted", "updated", "unchanged", "quarantined", "in_flight", "rows
 class Pin:
     """What people read of one dataset, counted twice: by the view in Trino, and by the log of the pinned version.
 
-    ``rows_newest`` are those of the newest version, which waits for its verdict; ``rows_in_view`` is None without Trino.
+    ``rows_newest`` are those of the newest version, which waits for its verdict; ``rows_in_view`` is None without
+    Trino.
     """
 
     dataset: str
@@ -44,9 +45,8 @@ class Pin:
         """The sentence that says what does not add up, None when it does."""
         if self.rows_in_view is None or self.rows_in_view == self.rows_of_version:
             return None
-        return (
-            f"{self.dataset}: rows at the pin = {self.rows_in_view}, but rows of version {self.version} = {self.rows_of_version}"
-        )
+        of_version = f"rows of version {self.version} = {self.rows_of_version}"
+        return f"{self.dataset}: rows at the pin = {self.rows_in_view}, but {of_version}"
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,15 @@ def print_ledger(balance: Balance, console: Console) -> None:
             table.add_row(entry.dataset, *(_number(entry, term) for term in (*TERMS, *EFFECTS)))
     console.print(table)
     if balance.pins:
-        pins = Table("bộ dữ liệu", "bản ghim (version)", "dòng ở bản ghim", "dòng đọc qua Trino", "dòng mới nhất", title="Bản công bố — pins", title_justify="left")
+        pins = Table(
+            "bộ dữ liệu",
+            "bản ghim (version)",
+            "dòng ở bản ghim",
+            "dòng đọc qua Trino",
+            "dòng mới nhất",
+            title="Bản công bố — pins",
+            title_justify="left",
+        )
         for pin in balance.pins:
             shown = "—" if pin.rows_in_view is None else f"{pin.rows_in_view:,}"
             pins.add_row(pin.dataset, str(pin.version), f"{pin.rows_of_version:,}", shown, f"{pin.rows_newest:,}")

@@ -104,6 +104,8 @@ def publish(
     verdicts = verdicts_of(settings, run_id)
     if not verdicts:
         raise LakeError(f"The run {run_id} has no verdicts.", f"Run `lake run verdict silver --run-id {run_id}` first.")
-    moves = move_pins(settings, registry, load(settings, run_id), verdicts, by or os.environ.get("USER", "platform"), reason)
+    moves = move_pins(
+        settings, registry, load(settings, run_id), verdicts, by or os.environ.get("USER", "platform"), reason
+    )
     for move in moves:
         _console.print(move.sentence)

@@ -37,7 +37,9 @@ class Stages:
     def say(self, text: str) -> None:
         """Print one line with the seconds since the beginning before it."""
         with self._lock:
-            self.console.print(f"{time.monotonic() - self._began:6.1f} s  {text}", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(
+                f"{time.monotonic() - self._began:6.1f} s  {text}", markup=False, highlight=False, soft_wrap=True
+            )
 
     @property
     def total_s(self) -> float:
@@ -51,15 +53,16 @@ class Track(threading.Thread):
     def __init__(self, work: Callable[[], None]) -> None:
         """Start at once."""
         super().__init__(daemon=True)
-        self._work, self._error = work, None
+        self._work = work
+        self._error: BaseException | None = None
         self.start()
 
     def run(self) -> None:
         """Do the work and keep its error."""
         try:
             self._work()
-        except BaseException as error:  # raised again by `result`, in the thread that waits
-            self._error: BaseException | None = error
+        except BaseException as error:  # noqa: BLE001 - raised again by `result`, in the thread that waits
+            self._error = error
 
     def result(self) -> None:
         """Wait for the end.

@@ -1,4 +1,4 @@
-"""The story of the flood of 2025 as Trino tells it: alarms, peaks, traffic, feedback — with the origin of every figure."""
+"""The story of the flood of 2025 as Trino tells it: alarms, peaks, traffic, feedback, each with its origin."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ _ARROW: dict[str, pa.DataType] = {
 }
 
 _ROWS: tuple[tuple[str, ...], ...] = (
-    # logical    arrow                  flink                spark             trino                          postgres            duckdb                      json_schema  odcs
+    # logical, then a cell for each of ENGINES in its order
     ("string", "string", "STRING", "STRING", "varchar", "text", "VARCHAR", "string", "string"),
     ("boolean", "bool", "BOOLEAN", "BOOLEAN", "boolean", "boolean", "BOOLEAN", "boolean", "boolean"),
     ("integer", "int32", "INT", "INT", "integer", "integer", "INTEGER", "integer", "integer"),
@@ -106,5 +106,5 @@ def parse(text: str) -> LogicalType:
         if not 0 < precision <= 38 or scale > precision:
             raise ValueError(f"{text}: precision 1..38 and scale at most the precision are allowed")
         return LogicalType("decimal", precision, scale)
-    allowed = ", ".join(sorted(set(_TABLE) - {"decimal"}) + ["decimal(p,s)"])
+    allowed = ", ".join([*sorted(set(_TABLE) - {"decimal"}), "decimal(p,s)"])
     raise ValueError(f"{text!r} is not a logical type; allowed: {allowed}")

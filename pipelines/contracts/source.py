@@ -53,9 +53,10 @@ class SourceFile:
             if not isinstance(node, CommentedBase):
                 break
             try:
-                position = node.lc.key(part) if isinstance(node, Mapping) else node.lc.item(part)
+                places: Any = node.lc
+                position = places.key(part) if isinstance(node, Mapping) else places.item(part)
                 line = position[0] + 1
-                node = node[part]  # type: ignore[index]
+                node = node[part]
             except (KeyError, IndexError, TypeError, AttributeError):
                 break
         return Location(self.name, line)
@@ -71,7 +72,10 @@ class SourceFile:
         except ValidationError as error:
             raise ContractErrors(
                 ContractError(
-                    _sentence(item, model), where=self.where(*prefix, *item["loc"]), dataset=dataset, hint=_hint(item, model)
+                    _sentence(item, model),
+                    where=self.where(*prefix, *item["loc"]),
+                    dataset=dataset,
+                    hint=_hint(item, model),
                 )
                 for item in error.errors()
             ) from error

@@ -48,7 +48,7 @@ UNIT_SUFFIXES: dict[str, str] = {
 }
 """Units that a field's name must end with; other units (vehicles, points, ratios) are said by the noun itself."""
 
-INSTANT_SUFFIXES = {"timestamp": "_at", "date": ("_date", "valid_from", "valid_to")}
+INSTANT_SUFFIXES: dict[str, tuple[str, ...]] = {"timestamp": ("_at",), "date": ("_date", "valid_from", "valid_to")}
 
 
 def validator(function: Validator) -> Validator:
@@ -179,7 +179,9 @@ def times_agree(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
         yield Finding("promises to be fresher than its cadence", ("sla", "freshness"))
     for name, value in (("dedupe", stream.dedupe), ("watermark", stream.watermark)):
         if value > stream.rebuild:
-            yield Finding(f"{name} looks further back than rebuild", ("stream", name), "the raw topic would not hold it")
+            yield Finding(
+                f"{name} looks further back than rebuild", ("stream", name), "the raw topic would not hold it"
+            )
     if dataset.is_protected and stream.rebuild.days > 7:
         yield Finding("a personal stream keeps its topic for more than 7 days", ("stream", "rebuild"))
 
@@ -211,7 +213,7 @@ def _naming(name: str, item: ContractField) -> Iterator[str]:
         yield f"has the unit {item.unit} and must end with {suffix}"
     ending = INSTANT_SUFFIXES.get(item.type.name)
     if ending and not name.endswith(ending):
-        yield f"is a {item.type.name} and must end with {ending}"
+        yield f"is a {item.type.name} and must end with {' or '.join(ending)}"
     if item.type.name == "boolean" and not re.match(r"(is|has)_", name):
         yield "is a boolean and must begin with is_ or has_"
 

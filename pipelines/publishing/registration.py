@@ -99,11 +99,11 @@ def tables_on_disk(settings: Settings) -> list[tuple[str, str]]:
     )
 
 
-def ensure_live_views(settings: Settings, registry: Registry, platform: Platform) -> tuple[str, ...]:
-    """Create the live views that are missing or changed in their columns; returns ``live.<name>`` of each.
+def ensure_unpinned_views(settings: Settings, registry: Registry, platform: Platform) -> tuple[str, ...]:
+    """Create the unpinned views that are missing or changed in their columns; returns ``<schema>.<name>`` of each.
 
     Streams get a view beside their silver table, stewards one of each quality table (replaced every time: what it
-    hides follows from the contracts, which its columns do not show).
+    hides follows from the contracts, which its columns do not show), readers one of each code list.
     """
     present = set(tables_on_disk(settings))
     known = view_columns(platform, target.LIVE)
@@ -119,6 +119,12 @@ def ensure_live_views(settings: Settings, registry: Registry, platform: Platform
         if ("quality", table) in present:
             platform.query(statement)
             changed.append(f"{target.LIVE}.quality_{table}")
+    known = view_columns(platform, target.PUBLISHED)
+    for code_list in registry.code_lists:
+        name = f"code_{code_list.id}"
+        if ("silver", name) in present and known.get(name) != tuple(c.name for c in code_list.columns):
+            platform.query(target.code_list_view(platform.catalog, code_list))
+            changed.append(f"{target.PUBLISHED}.{name}")
     return tuple(changed)
 
 
@@ -140,5 +146,5 @@ def ensure_serving(settings: Settings, registry: Registry) -> Registration:
     platform = Platform(settings)
     ensure_schemas(platform)
     registration = register(settings, platform)
-    ensure_live_views(settings, registry, platform)
+    ensure_unpinned_views(settings, registry, platform)
     return registration

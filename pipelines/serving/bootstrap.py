@@ -27,4 +27,5 @@ def apply(settings: Settings, registry: Registry, *, serving: bool = True) -> It
     yield f"code lists: {len(lists)} loaded"
     if serving:
         done = ensure_serving(settings, registry)
-        yield f"Trino catalog {settings.catalog}: {len(done.registered)} tables registered, {len(done.unregistered)} removed"
+        new, gone = len(done.registered), len(done.unregistered)
+        yield f"Trino catalog {settings.catalog}: {new} tables registered, {gone} removed"

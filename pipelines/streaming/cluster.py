@@ -62,7 +62,9 @@ class Cluster:
         deadline = time.monotonic() + timeout_s
         while any(job.job_id == job_id and job.state in ALIVE for job in self.jobs()):
             if time.monotonic() > deadline:
-                raise LakeError(f"Flink job {job_id} did not end within {timeout_s:.0f} s.", "See `lake logs flink-taskmanager`.")
+                raise LakeError(
+                    f"Flink job {job_id} did not end within {timeout_s:.0f} s.", "See `lake logs flink-taskmanager`."
+                )
             time.sleep(0.2)
 
     def exception(self, job_id: str) -> str:

@@ -144,7 +144,9 @@ def plan(domain: str, registry: Registry, settings: Settings, *, bootstrap: str,
         "table.exec.source.idle-timeout": "10 s",
         "table.optimizer.reuse-optimize-block-with-digest-enabled": "true",
     }
-    topics = tuple(sorted({settings.topic(t.name) for d in (*streams, *derived) for t in kafka.topics(d, simulated_clock=True)}))
+    topics = tuple(
+        sorted({settings.topic(t.name) for d in (*streams, *derived) for t in kafka.topics(d, simulated_clock=True)})
+    )
     return Job(name, domain, tuple(ddl), tuple(inserts), tuple(sorted(config.items())), topics)
 
 

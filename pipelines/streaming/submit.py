@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from pipelines.runtime.errors import LakeError
-from pipelines.runtime.services import endpoints
 from pipelines.runtime.servers.flink import client_environment
+from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 from pipelines.streaming.job import Job
 
@@ -47,9 +47,7 @@ def submit(submissions: Sequence[Submission], settings: Settings) -> Mapping[str
     """
     request = {
         "rest": endpoints(settings).flink_rest,
-        "submissions": [
-            {"job": asdict(s.job), "restore_from": s.restore_from} for s in submissions
-        ],
+        "submissions": [{"job": asdict(s.job), "restore_from": s.restore_from} for s in submissions],
     }
     finished = subprocess.run(
         [sys.executable, "-m", "pipelines.streaming.submit"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
 from pipelines.contracts import system
@@ -82,13 +84,13 @@ def comment(field: ContractField) -> str:
     return f"{field.title.vi}{unit} — {field.title.en}"
 
 
-def _own(dataset: Dataset) -> list[pa.Field]:
+def _own(dataset: Dataset) -> list[pa.Field[Any]]:
     return [pa.field(f.name, f.type.arrow, metadata={"comment": comment(f)}) for f in dataset.fields]
 
 
-def _columns(columns: tuple[tuple[str, LogicalType], ...]) -> list[pa.Field]:
+def _columns(columns: tuple[tuple[str, LogicalType], ...]) -> list[pa.Field[Any]]:
     return [pa.field(name, kind.arrow) for name, kind in columns]
 
 
-def _partition(name: str) -> pa.Field:
+def _partition(name: str) -> pa.Field[Any]:
     return pa.field(name, pa.date32(), metadata={"comment": "UTC day, derived — ngày UTC"})

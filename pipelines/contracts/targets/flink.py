@@ -97,7 +97,11 @@ def source(dataset: Dataset, connection: Connection) -> str:
         ("scan.watermark.emit.strategy", "on-event"),
         ("value.format", "lake-json"),
     ]
-    return f"CREATE TABLE {backtick('raw_' + dataset.id)} (\n  " + ",\n  ".join(columns) + f"\n) WITH (\n  {_options(options)}\n)"
+    return (
+        f"CREATE TABLE {backtick('raw_' + dataset.id)} (\n  "
+        + ",\n  ".join(columns)
+        + f"\n) WITH (\n  {_options(options)}\n)"
+    )
 
 
 def checked(dataset: Dataset) -> str:
@@ -269,7 +273,8 @@ def dead_letter_sink(connection: Connection) -> str:
 def dead_letter_insert(dataset: Dataset, connection: Connection) -> str:
     """Refused records with their bytes, place, time and reason (``reason[:detail]``)."""
     topic = literal(connection.topic(kafka.raw_topic(dataset)))
-    return f"""INSERT INTO `dead_letter` (`_key`, `dataset`, `raw_topic`, `raw_partition`, `raw_offset`, `received_at`, `reason`, `detail`, `payload`)
+    columns = ", ".join(backtick(name) for name, _ in system.DEAD_LETTER)
+    return f"""INSERT INTO `dead_letter` (`_key`, {columns})
 SELECT
   CONCAT_WS('|', {literal(dataset.id)}, CAST(`_partition` AS STRING), CAST(`_offset` AS STRING)),
   {literal(dataset.id)}, {topic}, `_partition`, `_offset`, `_received_at`,

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 
 from pipelines.contracts.logical_types import LogicalType
-from pipelines.contracts.model import ContractField, Dataset
+from pipelines.contracts.model import CodeList, ContractField, Dataset
 from pipelines.contracts.names import double_quote, literal
 from pipelines.contracts.targets.delta import comment
 
@@ -94,6 +94,17 @@ def live_view(catalog: str, dataset: Dataset) -> str:
         f"CREATE OR REPLACE VIEW {_table(catalog, LIVE, dataset.id)} COMMENT {literal(_title(dataset))} "
         f"SECURITY DEFINER AS SELECT {columns}, {literal(LIVE_LABEL)} AS {double_quote(LABEL_COLUMN)} "
         f"FROM {_table(catalog, 'silver', dataset.id)}"
+    )
+
+
+def code_list_view(catalog: str, code_list: CodeList) -> str:
+    """The DDL of ``published.code_<list>``: unpinned, a code list is checked with the contracts before it loads."""
+    columns = ", ".join(double_quote(column.name) for column in code_list.columns)
+    name = f"code_{code_list.id}"
+    return (
+        f"CREATE OR REPLACE VIEW {_table(catalog, PUBLISHED, name)} "
+        f"COMMENT {literal(f'{code_list.title.vi} — {code_list.title.en}')} "
+        f"SECURITY DEFINER AS SELECT {columns} FROM {_table(catalog, 'silver', name)}"
     )
 
 

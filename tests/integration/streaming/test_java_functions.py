@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -35,7 +35,7 @@ def _jar() -> Path:
 
 
 @pytest.fixture(scope="module")
-def flink() -> Iterator[TableEnvironment]:
+def flink() -> TableEnvironment:
     """A streaming table environment with one slot, the functions registered, times shown in UTC."""
     os.environ.setdefault("_python_worker_execution_mode", "process")
     from pyflink.table import EnvironmentSettings, TableEnvironment  # after the variable is set
@@ -47,7 +47,7 @@ def flink() -> Iterator[TableEnvironment]:
     config.set("table.local-time-zone", "UTC")
     env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION Disposition AS 'vn.hue.lake.flink.Disposition'")
     env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION FloodAlarm AS 'vn.hue.lake.flink.FloodAlarm'")
-    yield env
+    return env
 
 
 def _collect(flink: TableEnvironment, sql: str) -> list[tuple[Any, ...]]:

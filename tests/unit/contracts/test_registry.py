@@ -160,10 +160,22 @@ def test_a_validator_finds_what_it_is_for(schemas: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("stage_m: {type", "stage_x: {type: double, unit: m, title: {vi: a, en: b}}\nstage_m: {type", "must end with _m"),
-        ("is_online: {type", "online: {type: boolean, title: {vi: a, en: b}}\nis_online: {type", "begin with is_ or has_"),
+        (
+            "stage_m: {type",
+            "stage_x: {type: double, unit: m, title: {vi: a, en: b}}\nstage_m: {type",
+            "must end with _m",
+        ),
+        (
+            "is_online: {type",
+            "online: {type: boolean, title: {vi: a, en: b}}\nis_online: {type",
+            "begin with is_ or has_",
+        ),
         ("due_at: {type", "due_time: {type: timestamp, title: {vi: a, en: b}}\ndue_at: {type", "must end with _at"),
-        ("ticket_id: {type", "spare: {type: string, title: {vi: a, en: b}}\nticket_id: {type", "field 'spare' is used by no dataset"),
+        (
+            "ticket_id: {type",
+            "spare: {type: string, title: {vi: a, en: b}}\nticket_id: {type",
+            "field 'spare' is used by no dataset",
+        ),
     ],
 )
 def test_the_naming_law_holds_in_the_dictionary(schemas: Path, old: str, new: str, expected: str) -> None:

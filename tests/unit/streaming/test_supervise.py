@@ -14,7 +14,13 @@ JOB = Job("demo.flood", "flood", ("CREATE TABLE a (b INT)",), ("INSERT INTO a SE
 
 
 def _record(**changes: object) -> JobRecord:
-    values = {"name": JOB.name, "fingerprint": JOB.fingerprint, "job_id": "id1", "submitted_at": "", "restored_from": None}
+    values = {
+        "name": JOB.name,
+        "fingerprint": JOB.fingerprint,
+        "job_id": "id1",
+        "submitted_at": "",
+        "restored_from": None,
+    }
     return JobRecord(**{**values, **changes})  # type: ignore[arg-type]
 
 

@@ -1,0 +1,9 @@
+"""`lake status`: the runtime's command, with the sections that packages above it add."""
+
+from __future__ import annotations
+
+# Imported for its effect: the freshness of every dataset becomes a section of the status.
+import pipelines.publishing.freshness  # noqa: F401
+from pipelines.runtime.commands import services_app
+
+__all__ = ["services_app"]

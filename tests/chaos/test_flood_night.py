@@ -1,0 +1,136 @@
+"""A night on which everything dies once: every table equals the undisturbed run, every record has its outcome.
+
+While the replays flow: the TaskManager is killed, landing is killed and started twice, both managers are killed, and
+the state of one job is dropped. Nothing is stopped politely.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+from deltalake import DeltaTable
+from demo_run import PLAN, DemoRun, rows
+
+from pipelines.commands.demo import REPLAYS, wait_until_settled
+from pipelines.commands.platform import lake_executable, start_namespace, stop_namespace
+from pipelines.contracts.registry import Registry
+from pipelines.landing.ledger import ledger
+from pipelines.replay.catalog import make_replay
+from pipelines.replay.sender import send_replay
+from pipelines.runtime import flink
+from pipelines.runtime.services import endpoints, running
+from pipelines.runtime.settings import Settings
+from pipelines.serving.bootstrap import apply
+from pipelines.streaming.job import domains
+from pipelines.streaming.supervise import Records
+
+pytestmark = pytest.mark.timeout(1200)
+RECORDED_SECONDS_PER_SECOND = 40_000
+"""Nine days of flood in about 20 s: long enough for every death to fall into moving data."""
+
+
+@pytest.fixture
+def night(demo_run: DemoRun) -> Iterator[Settings]:
+    """A namespace of its own on the same servers, its jobs running."""
+    settings = demo_run.settings.with_namespace("night")
+    for _ in apply(settings, demo_run.registry, serving=False):
+        pass
+    start_namespace(settings)
+    for domain in domains(demo_run.registry):
+        flink.wait_running(settings, settings.group(domain), 240)
+    yield settings
+    stop_namespace(settings)
+
+
+def _kill(settings: Settings, name: str) -> None:
+    os.kill(running(settings)[name].pid, signal.SIGKILL)
+
+
+def _landed(settings: Settings, dataset: str) -> int:
+    path = settings.table_path("silver", dataset)
+    return DeltaTable(str(path)).count()
+
+
+def _send_all(settings: Settings, registry: Registry) -> None:
+    for name in REPLAYS:
+        replay = make_replay(name, registry, settings.home / "data", PLAN.faults)
+        speed = RECORDED_SECONDS_PER_SECOND if name == "flood-2025" else 0
+        send_replay(replay, settings, registry, endpoints(settings).kafka, speed=speed)
+
+
+def test_every_table_equals_the_undisturbed_run(
+    demo_run: DemoRun, night: Settings, wait_until: Callable[..., None]
+) -> None:
+    registry = demo_run.registry
+    records = Records(night)
+    sender = threading.Thread(target=_send_all, args=(night, registry))
+    sender.start()
+
+    wait_until(lambda: _landed(night, "river_stage") > 0, 120, "the first readings in silver")
+    _kill(night, "flink-taskmanager")
+    _kill(night, night.group("landing"))
+    for domain in domains(registry):
+        flink.wait_running(night, night.group(domain), 240)
+    wait_until(lambda: night.group("landing") in running(night), 60, "landing comes back by itself")
+
+    second = subprocess.run(
+        [lake_executable(), "landing", "run"],
+        env={**os.environ, **night.environment()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert second.returncode == 1, "a second landing must refuse to write"
+    assert night.namespace in second.stderr or "landing" in second.stderr
+
+    before = {domain: _record(records, domain) for domain in domains(registry)}
+    managers = [psutil.Process(running(night)[name].pid) for name in ("flink-jobmanager", "flink-taskmanager")]
+    for manager in managers:
+        manager.kill()
+    wait_until(
+        lambda: all(_record(records, d) != before[d] for d in before), 300, "the supervisor submits every job again"
+    )
+    for domain in domains(registry):
+        flink.wait_running(night, night.group(domain), 240)
+
+    rebuilds = _rebuilds(records, "flood")
+    records.request_rebuild("flood")
+    wait_until(lambda: _rebuilds(records, "flood") > rebuilds, 240, "the flood job is rebuilt from the raw topics")
+    flink.wait_running(night, night.group("flood"), 240)
+
+    sender.join(timeout=300)
+    assert not sender.is_alive()
+    wait_until_settled(night, registry, 300)
+
+    for dataset in (d for d in registry.datasets if d.stream or d.derived):
+        expected, found = rows(demo_run.settings, dataset), rows(night, dataset)
+        assert found.num_rows == expected.num_rows, dataset.id
+        assert found.equals(expected), f"{dataset.id} differs from the undisturbed run"
+    entries = {entry.dataset: entry for entry in ledger(night, registry).datasets}
+    assert not [sentence for entry in entries.values() for sentence in entry.violations]
+    for name in REPLAYS:
+        for dataset_id, truth in demo_run.truth(name).datasets.items():
+            entry = entries[dataset_id]
+            assert (entry.received, entry.refused, entry.duplicate, entry.accepted) == (
+                truth.sent,
+                truth.refused_total,
+                truth.duplicate,
+                truth.accepted,
+            ), dataset_id
+
+
+def _record(records: Records, domain: str) -> str:
+    record = records.read(domain)
+    return record.job_id if record else ""
+
+
+def _rebuilds(records: Records, domain: str) -> int:
+    record = records.read(domain)
+    return record.rebuilds if record else 0

@@ -1,0 +1,128 @@
+"""From sensor bytes and a sector database to a KPI in Trino: the demo at small size, and what its readers see."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from demo_run import PLAN, DemoRun, rows
+
+from pipelines.commands.demo import REPLAYS, wait_until_settled
+from pipelines.contracts.targets.trino import is_live
+from pipelines.landing.ledger import ledger
+from pipelines.replay.catalog import make_replay
+from pipelines.replay.sender import send_replay
+from pipelines.runtime.services import endpoints
+from pipelines.serving.trino import Client, QueryError
+
+pytestmark = pytest.mark.timeout(1500)
+
+
+def _query(run: DemoRun, sql: str, user: str = "analyst") -> list[tuple[object, ...]]:
+    with Client(run.settings, user=user) as client:
+        return [tuple(row) for row in client.query(sql)]
+
+
+def test_the_published_peaks_of_the_flood_are_exact(demo_run: DemoRun) -> None:
+    peaks = _query(
+        demo_run,
+        "SELECT station_id, max(stage_m), CAST(max_by(observed_at, stage_m) AT TIME ZONE 'UTC' AS varchar) "
+        "FROM published.fct_river_stage GROUP BY station_id ORDER BY station_id",
+    )
+    assert [(station, peak) for station, peak, _ in peaks] == [("71518", Decimal("5.310")), ("71520", Decimal("5.050"))]
+    assert str(peaks[1][2]).startswith("2025-10-27 13:00:00"), "Kim Long peaks at 20:00 in Huế"
+    phu_oc = _query(
+        demo_run,
+        "SELECT local_date, peak_stage_m FROM published.kpi_flood_alarm "
+        "WHERE station_id = '71518' AND peak_stage_m IN (5.250, 5.270, 5.310) ORDER BY local_date",
+    )
+    assert [(str(day), peak) for day, peak in phu_oc] == [
+        ("2025-10-27", Decimal("5.250")),
+        ("2025-10-29", Decimal("5.270")),
+        ("2025-11-03", Decimal("5.310")),
+    ]
+
+
+def test_every_record_is_accounted_for_as_the_replays_truth_says(demo_run: DemoRun) -> None:
+    assert demo_run.result.balance.violations == ()
+    entries = {entry.dataset: entry for entry in demo_run.result.balance.records.datasets}
+    for name in REPLAYS:
+        for dataset, truth in demo_run.truth(name).datasets.items():
+            entry = entries[dataset]
+            counted = (entry.received, entry.refused, entry.duplicate, entry.on_time, entry.late, entry.corrected)
+            expected = (
+                *(truth.sent, truth.refused_total, truth.duplicate),
+                *(truth.on_time, truth.late, truth.corrected),
+            )
+            assert counted == expected, dataset
+            assert (entry.quarantined, entry.rows_in_silver) == (truth.quarantined, truth.silver_rows), dataset
+
+
+def test_every_refusal_has_its_reason_and_its_bytes(demo_run: DemoRun) -> None:
+    path = demo_run.settings.table_path("quality", "dead_letter")
+    from deltalake import DeltaTable
+
+    letters = DeltaTable(str(path)).to_pyarrow_table().to_pylist()
+    for name in REPLAYS:
+        for dataset, truth in demo_run.truth(name).datasets.items():
+            found: dict[str, set[tuple[int, int]]] = {}
+            for letter in (item for item in letters if item["dataset"] == dataset):
+                reason = ":".join(part for part in (letter["reason"], letter["detail"]) if part)
+                found.setdefault(reason, set()).add((letter["raw_partition"], letter["raw_offset"]))
+                assert letter["payload"] or reason == "empty", f"{dataset} {reason} lost its bytes"
+            assert {reason: len(places) for reason, places in found.items()} == dict(truth.refused), dataset
+
+
+def test_live_and_settled_alarms_agree_or_their_difference_is_a_row(demo_run: DemoRun) -> None:
+    live = _query(demo_run, "SELECT DISTINCT alert_id FROM published.flood_alert WHERE transition = 'raise'")
+    settled = _query(demo_run, "SELECT alert_id FROM published.fct_flood_episode")
+    different = _query(
+        demo_run,
+        "SELECT alert_id FROM published.fct_flood_alarm_difference WHERE is_in_live <> is_in_settled",
+    )
+    assert settled
+    assert set(live) ^ set(settled) == set(different)
+
+
+def test_everything_published_is_judged_and_readable(demo_run: DemoRun) -> None:
+    published = {str(row[0]) for row in _query(demo_run, "SHOW TABLES FROM published")}
+    live = {str(row[0]) for row in _query(demo_run, "SHOW TABLES FROM live")}
+    assert {d.id for d in demo_run.registry.datasets} <= published
+    assert {d.id for d in demo_run.registry.datasets if is_live(d)} <= live
+    assert {pin.dataset for pin in demo_run.result.balance.pins} == {d.id for d in demo_run.registry.datasets}
+
+
+def test_an_analyst_reads_neither_the_layers_below_nor_personal_columns(demo_run: DemoRun) -> None:
+    for statement in (
+        "SELECT * FROM silver.river_stage",
+        "SELECT * FROM gold.dim_ward",
+        "DROP VIEW published.dim_ward",
+    ):
+        with pytest.raises(QueryError):
+            _query(demo_run, statement)
+    columns = {str(row[0]) for row in _query(demo_run, "DESCRIBE published.feedback_ticket")}
+    assert "ticket_id" in columns
+    assert not columns & {"content_text", "reporter_token", "phone_token"}
+
+
+def test_the_story_is_told_with_origins(demo_run: DemoRun) -> None:
+    for expected in ("Kim Long", "Phú Ốc", "5.310", "BĐ3", "replay", "synthetic", "✓ Khớp"):
+        assert expected in demo_run.output
+    assert "chưa có số liệu" not in demo_run.output
+
+
+def test_sending_the_same_replay_again_changes_nothing(demo_run: DemoRun) -> None:
+    settings, registry = demo_run.settings, demo_run.registry
+    replay = make_replay("flood-2025", registry, settings.home / "data", PLAN.faults)
+    names = tuple(replay.truth.datasets)
+    before = {name: rows(settings, registry.dataset(name)) for name in (*names, "flood_alert")}
+    send_replay(replay, settings, registry, endpoints(settings).kafka)
+    wait_until_settled(settings, registry, 240)
+    for name, table in before.items():
+        assert rows(settings, registry.dataset(name)).equals(table), name
+    entries = {entry.dataset: entry for entry in ledger(settings, registry).datasets}
+    for name in names:
+        truth = replay.truth.datasets[name]
+        assert entries[name].received == 2 * truth.sent
+        assert entries[name].refused == 2 * truth.refused_total
+        assert entries[name].inserted == truth.silver_rows
