@@ -1,0 +1,208 @@
+"""Event → alert and event → visible in Trino `live`, under a load of lane readings; idle CPU of all jobs; memory.
+
+    LAKE_NAMESPACE=bench python benchmarks/latency/run.py [--rate 1000] [--seconds 60] [--out result.json]
+
+Needs the services (`lake up`). It starts the jobs and landing of its namespace, sends `--rate` synthetic lane readings
+a second through Kafka, and every 100 ms a river stage that crosses an alarm level. Latencies are by the wall clock of
+this process: from handing the record to the producer until the alert is consumed, and until a query of the live view
+that ended later has seen it. The stage readings carry a simulated clock (40 minutes a reading), so that each one is a
+transition; the lane readings carry the real one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from pipelines.commands.platform import start_namespace, stop_namespace
+from pipelines.contracts.registry import load_registry
+from pipelines.replay.traffic import load_events
+from pipelines.runtime import flink, kafka
+from pipelines.runtime.services import endpoints
+from pipelines.runtime.settings import Settings
+from pipelines.runtime.status import service_statuses
+from pipelines.serving.bootstrap import apply
+from pipelines.serving.trino import Client
+from pipelines.streaming.job import domains
+
+ALERT_EVERY_S = 0.1
+STATION = "71520"
+
+
+def _percentiles(values_ms: list[float]) -> dict[str, float]:
+    if not values_ms:
+        return {"count": 0}
+    found = np.percentile(np.array(values_ms), (50, 95, 99))
+    names = ("p50_ms", "p95_ms", "p99_ms")
+    return {"count": len(values_ms), **{n: round(float(v), 1) for n, v in zip(names, found, strict=True)}}
+
+
+def _cpu_s(names: tuple[str, ...], settings: Settings) -> float:
+    """CPU seconds of the processes of these services so far."""
+    total = 0.0
+    for service in service_statuses(settings):
+        if service.name in names and service.pid:
+            times = psutil.Process(service.pid).cpu_times()
+            total += times.user + times.system
+    return total
+
+
+class Alerts(threading.Thread):
+    """Sends stage readings that raise and clear in turn, and consumes the alerts."""
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        super().__init__()
+        self.settings, self.stopping = settings, stop
+        self.latencies_ms: list[float] = []
+        self._sent: dict[tuple[int, int], float] = {}
+
+    def run(self) -> None:
+        """Send and consume until told to stop, then wait for the last alerts."""
+        where = endpoints(self.settings)
+        topic = self.settings.topic("alert.flood")
+        consumer = Consumer({"bootstrap.servers": where.kafka, "group.id": "bench", "auto.offset.reset": "latest"})
+        end = consumer.get_watermark_offsets(TopicPartition(topic, 0))[1]
+        consumer.assign([TopicPartition(topic, 0, end)])
+        producer = Producer({**kafka.producer_config(where.kafka), "linger.ms": 0})
+        at = datetime(2025, 11, 20, tzinfo=UTC)
+        number, due = 0, time.monotonic()
+        while not self.stopping.is_set() or time.monotonic() < due + 3:
+            if time.monotonic() >= due and not self.stopping.is_set():
+                number, due = number + 1, due + ALERT_EVERY_S
+                at += timedelta(minutes=40)
+                stage = (
+                    "0.500" if number % 3 else "3.600"
+                )  # one reading above, two below: raise, then clear after 40 min
+                body = f'"station_id":"{STATION}","observed_at":"{at:%Y-%m-%dT%H:%M:%SZ}","stage_m":{stage}'
+                value = f'{{{body},"origin":"synthetic"}}'
+                began = time.monotonic()
+                producer.produce(
+                    self.settings.topic("raw.river_stage"),
+                    key=STATION.encode(),
+                    value=value.encode(),
+                    timestamp=int(at.timestamp() * 1000),
+                    on_delivery=lambda error, m, began=began: self._sent.__setitem__(
+                        (m.partition(), m.offset()), began
+                    ),
+                )
+            producer.poll(0)
+            for message in consumer.consume(100, 0.002):
+                if message.error():
+                    continue
+                alert = json.loads(message.value())
+                key = (alert["trigger_partition"], alert["trigger_offset"])
+                producer.poll(0)
+                if alert["transition"] in {"raise", "clear"} and key in self._sent:
+                    self.latencies_ms.append((time.monotonic() - self._sent[key]) * 1000)
+        consumer.close()
+
+
+class Live(threading.Thread):
+    """Polls the newest arrival clock that a query of the live view sees."""
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        super().__init__()
+        self.settings, self.stopping = settings, stop
+        self.seen: list[tuple[float, float]] = []
+
+    def run(self) -> None:
+        """Query without a pause until told to stop."""
+        with Client(self.settings, user="bench") as client:
+            while not self.stopping.is_set():
+                newest = client.query("SELECT max(received_at) FROM live.lane_minute")[0][0]
+                if newest is not None:
+                    self.seen.append((time.time(), newest.timestamp()))
+
+    def latencies_ms(self, events_s: np.ndarray) -> list[float]:
+        """Per event: from its arrival clock until the end of the first query that saw it."""
+        found: list[float] = []
+        before = -np.inf
+        for ended, newest in self.seen:
+            fresh = events_s[(events_s > before) & (events_s <= newest)]
+            found += ((ended - fresh) * 1000).tolist()
+            before = max(before, newest)
+        return found
+
+
+def _send(settings: Settings, rate: int, seconds: int) -> np.ndarray:
+    """Send lane readings paced by their own clock; returns their arrival clocks in seconds."""
+    producer = kafka.producer(settings)
+    topic = settings.topic("raw.lane_minute")
+    arrivals: list[int] = []
+    began = datetime.now(UTC)
+    for load in load_events(rate * seconds, 7, rate, start=began, batch=max(rate // 20, 1)):
+        ahead = load.timestamps_ms[-1] / 1000 - time.time()
+        if ahead > 0:
+            time.sleep(ahead)
+        for key, value, stamp in zip(load.keys, load.values, load.timestamps_ms, strict=True):
+            producer.produce(topic, key=key, value=value, timestamp=stamp)
+        producer.poll(0)
+        arrivals += load.timestamps_ms
+    producer.flush(30)
+    return np.array(arrivals) / 1000
+
+
+def main() -> None:
+    """Measure and print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rate", type=int, default=1000)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--idle-seconds", type=int, default=60)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    settings = Settings.load({**os.environ, "LAKE_NAMESPACE": os.environ.get("LAKE_NAMESPACE", "bench")})
+    registry = load_registry(settings.home / "schemas")
+    for _ in apply(settings, registry):
+        pass
+    start_namespace(settings)
+    for domain in domains(registry):
+        flink.wait_running(settings, settings.group(domain), 240)
+    engines = ("flink-jobmanager", "flink-taskmanager")
+    _send(settings, args.rate, 15)  # the JIT and the first commits are no part of the figures
+
+    stop = threading.Event()
+    alerts, live = Alerts(settings, stop), Live(settings, stop)
+    alerts.start()
+    live.start()
+    before = _cpu_s(engines, settings)
+    arrivals = _send(settings, args.rate, args.seconds)
+    busy = (_cpu_s(engines, settings) - before) / args.seconds
+    time.sleep(10)
+    stop.set()
+    alerts.join()
+    live.join()
+
+    time.sleep(20)
+    before = _cpu_s(engines, settings)
+    time.sleep(args.idle_seconds)
+    idle = (_cpu_s(engines, settings) - before) / args.idle_seconds
+    memory = sum(service.rss_bytes for service in service_statuses(settings))
+    result: dict[str, Any] = {
+        "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "load_1min": os.getloadavg()[0]},
+        "rate_per_s": args.rate,
+        "event_to_alert": _percentiles(alerts.latencies_ms),
+        "event_to_live": _percentiles(live.latencies_ms(arrivals)),
+        "flink_cores_busy": round(busy, 3),
+        "flink_cores_idle": round(idle, 3),
+        "memory_rss_gb": round(memory / 2**30, 2),
+    }
+    text = json.dumps(result, indent=2)
+    print(text)
+    if args.out:
+        args.out.write_text(text + "\n", encoding="utf-8")
+    stop_namespace(settings)
+
+
+if __name__ == "__main__":
+    main()

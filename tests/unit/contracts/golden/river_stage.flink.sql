@@ -1,0 +1,113 @@
+CREATE TABLE `raw_river_stage` (
+  `station_id` STRING,
+  `observed_at` TIMESTAMP_LTZ(3),
+  `stage_m` DECIMAL(9, 3),
+  `origin` STRING,
+  `revision` INT,
+  `_raw` BYTES,
+  `_err` STRING,
+  `_received_at` TIMESTAMP_LTZ(3) NOT NULL METADATA FROM 'timestamp' VIRTUAL,
+  `_partition` INT METADATA FROM 'partition' VIRTUAL,
+  `_offset` BIGINT METADATA FROM 'offset' VIRTUAL,
+  `_rowtime` AS COALESCE(`observed_at`, `_received_at`),
+  WATERMARK FOR `_rowtime` AS `_received_at` - INTERVAL '0 00:10:10' DAY TO SECOND
+) WITH (
+  'connector' = 'kafka',
+  'topic' = 'demo.raw.river_stage',
+  'properties.bootstrap.servers' = '127.0.0.1:9092',
+  'properties.group.id' = 'demo.job',
+  'scan.startup.mode' = 'earliest-offset',
+  'scan.watermark.emit.strategy' = 'on-event',
+  'value.format' = 'lake-json'
+);
+
+CREATE VIEW `river_stage__checked` AS
+SELECT *,
+  CASE
+    WHEN `_err` IS NOT NULL THEN `_err`
+    WHEN `station_id` IS NULL THEN 'missing_key:station_id'
+    WHEN `observed_at` IS NULL THEN 'missing_event_time:observed_at'
+    WHEN `origin` IS NULL OR `origin` NOT IN ('observed', 'replay', 'synthetic') THEN 'unknown_origin'
+    WHEN `observed_at` > `_received_at` + INTERVAL '0 00:05:00' DAY TO SECOND THEN 'future'
+  END AS `reason`
+FROM `raw_river_stage`;
+
+CREATE VIEW `river_stage__flagged` AS
+SELECT
+  `station_id`,
+  `observed_at`,
+  `stage_m`,
+  `origin`,
+  CAST(CASE WHEN (`stage_m` < -2 OR `stage_m` > 15) THEN 4 WHEN (`stage_m` < -1 OR `stage_m` > 8) THEN 3 WHEN `stage_m` IS NULL THEN 9 WHEN `stage_m` IS NOT NULL THEN 1 ELSE 2 END AS INT) AS `_qc_flag`,
+  NULLIF(CONCAT_WS(';', CASE WHEN `stage_m` < -2 OR `stage_m` > 15 THEN 'stage_m.gross_range=4' WHEN `stage_m` < -1 OR `stage_m` > 8 THEN 'stage_m.gross_range=3' WHEN `stage_m` IS NULL THEN 'stage_m.gross_range=9' END), '') AS `_qc_detail`,
+  COALESCE(`revision`, 0) AS `_revision`,
+  `observed_at` < `_received_at` - INTERVAL '0 00:10:00' DAY TO SECOND AS `_late`,
+  `_received_at`,
+  `_partition`,
+  `_offset`,
+  `_rowtime`
+FROM `river_stage__checked`
+WHERE `reason` IS NULL;
+
+CREATE VIEW `river_stage__conformed` AS
+SELECT
+  `station_id`,
+  `observed_at`,
+  `stage_m`,
+  `_qc_flag` AS `qc_flag`,
+  `_qc_detail` AS `qc_detail`,
+  `origin`,
+  `_revision` AS `revision`,
+  `_received_at` AS `received_at`,
+  `_partition` AS `raw_partition`,
+  `_offset` AS `raw_offset`,
+  `disposition`,
+  `rowtime`
+FROM Disposition(
+  input => TABLE `river_stage__flagged` PARTITION BY (`station_id`, `observed_at`),
+  horizon_ms => CAST(86400000 AS BIGINT),
+  on_time => DESCRIPTOR(`_rowtime`),
+  uid => 'river_stage_disposition'
+);
+
+CREATE TABLE `clean_river_stage` (
+  `_key` STRING,
+  `station_id` STRING,
+  `observed_at` TIMESTAMP_LTZ(3),
+  `stage_m` DECIMAL(9, 3),
+  `qc_flag` INT,
+  `qc_detail` STRING,
+  `origin` STRING,
+  `revision` INT,
+  `received_at` TIMESTAMP_LTZ(3),
+  `raw_partition` INT,
+  `raw_offset` BIGINT,
+  `disposition` STRING
+) WITH (
+  'connector' = 'kafka',
+  'topic' = 'demo.clean.river_stage',
+  'properties.bootstrap.servers' = '127.0.0.1:9092',
+  'properties.acks' = 'all',
+  'properties.linger.ms' = '5',
+  'properties.compression.type' = 'lz4',
+  'sink.delivery-guarantee' = 'at-least-once',
+  'key.format' = 'raw',
+  'key.fields' = '_key',
+  'value.fields-include' = 'EXCEPT_KEY',
+  'value.format' = 'json',
+  'value.json.timestamp-format.standard' = 'ISO-8601',
+  'value.json.encode.decimal-as-plain-number' = 'true',
+  'value.json.encode.ignore-null-fields' = 'true'
+);
+
+INSERT INTO `dead_letter` (`_key`, `dataset`, `raw_topic`, `raw_partition`, `raw_offset`, `received_at`, `reason`, `detail`, `payload`)
+SELECT
+  CONCAT_WS('|', 'river_stage', CAST(`_partition` AS STRING), CAST(`_offset` AS STRING)),
+  'river_stage', 'demo.raw.river_stage', `_partition`, `_offset`, `_received_at`,
+  SPLIT_INDEX(`reason`, ':', 0), SPLIT_INDEX(`reason`, ':', 1), `_raw`
+FROM `river_stage__checked`
+WHERE `reason` IS NOT NULL;
+
+INSERT INTO `clean_river_stage` (`_key`, `station_id`, `observed_at`, `stage_m`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`)
+SELECT CAST(`station_id` AS STRING), `station_id`, `observed_at`, `stage_m`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`
+FROM `river_stage__conformed`;
