@@ -32,6 +32,8 @@ COMMANDS: dict[str, Mount] = {
     ),
     "up": Mount("pipelines.runtime.commands", "services_app:up", "Start the local services."),
     "down": Mount("pipelines.runtime.commands", "services_app:down", "End exactly what `lake up` began."),
+    "start": Mount("pipelines.commands.namespace", "start_app", "Apply the contracts, start jobs and landing."),
+    "stop": Mount("pipelines.commands.namespace", "stop_app", "End jobs' supervisor and landing of the namespace."),
     "status": Mount(
         "pipelines.commands.status", "services_app:status", "Show services, jobs and the freshness of every dataset."
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.contracts.registry import load_registry
+from pipelines.ingestion import announce
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.telemetry import configure_logging
@@ -27,9 +29,17 @@ _console = Console()
 
 @jobs_app.command()
 def supervise() -> None:
-    """Keep the jobs of the namespace running (a daemon; `lake up` starts it). Ends at SIGTERM; the jobs go on."""
+    """Keep the jobs running and tell Airflow of new rows (a daemon). Ends at SIGTERM; the jobs go on."""
     configure_logging()
-    run_forever(Settings.load(), submit)
+    settings = Settings.load()
+    stop = threading.Event()
+    registry = load_registry(settings.home / "schemas")
+    # Beside the jobs, since it needs neither memory nor a core: Airflow hears which streams have new rows.
+    threading.Thread(target=announce.run, args=(settings, registry, stop), daemon=True).start()
+    try:
+        run_forever(settings, submit)
+    finally:
+        stop.set()
 
 
 @jobs_app.command("list")

@@ -21,6 +21,7 @@ from pipelines.commands.demo import REPLAYS, wait_until_settled
 from pipelines.commands.platform import lake_executable, start_namespace, stop_namespace
 from pipelines.contracts.registry import Registry
 from pipelines.landing.ledger import ledger
+from pipelines.landing.status import read_status
 from pipelines.replay.catalog import make_replay
 from pipelines.replay.sender import send_replay
 from pipelines.runtime import flink
@@ -52,6 +53,12 @@ def _kill(settings: Settings, name: str) -> None:
     os.kill(running(settings)[name].pid, signal.SIGKILL)
 
 
+def _lands(settings: Settings) -> bool:
+    """Whether the process that the supervisor keeps is the one that lands (its status is written under the lease)."""
+    status, process = read_status(settings), running(settings).get(settings.group("landing"))
+    return status is not None and process is not None and status.pid == process.pid
+
+
 def _landed(settings: Settings, dataset: str) -> int:
     path = settings.table_path("silver", dataset)
     return DeltaTable(str(path)).count()
@@ -77,7 +84,7 @@ def test_every_table_equals_the_undisturbed_run(
     _kill(night, night.group("landing"))
     for domain in domains(registry):
         flink.wait_running(night, night.group(domain), 240)
-    wait_until(lambda: night.group("landing") in running(night), 60, "landing comes back by itself")
+    wait_until(lambda: _lands(night), 120, "landing comes back by itself and holds its tables")
 
     second = subprocess.run(
         [lake_executable(), "landing", "run"],

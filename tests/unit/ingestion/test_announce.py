@@ -1,0 +1,56 @@
+"""News of streams: what landing committed since Airflow was last told, and nothing twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines.contracts.registry import load_registry
+from pipelines.ingestion.announce import announce, news
+from pipelines.landing.status import Status, TableStatus, write_status
+from pipelines.runtime.errors import ServiceError
+from pipelines.runtime.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+REGISTRY = load_registry(ROOT / "schemas")
+RIVER = TableStatus("t", "silver.river_stage", "landing", 5, {}, "2026-11-21T00:00:00+00:00", None, {}, {}, None)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.load({"LAKE_HOME": str(ROOT), "LAKE_STATE": str(tmp_path), "LAKE_NAMESPACE": "city"})
+
+
+def _write(settings: Settings, *tables: TableStatus) -> None:
+    write_status(settings, Status("city", 1, "", "", None, tables))
+
+
+def test_without_landing_there_is_no_news(settings: Settings) -> None:
+    assert news(settings, REGISTRY, {}) == {}
+
+
+def test_only_committed_silver_tables_of_streams_are_news(settings: Settings) -> None:
+    bronze = replace(RIVER, table="bronze.river_stage")
+    alerts = replace(RIVER, table="silver.flood_alert")
+    silent = replace(RIVER, table="silver.rain_gauge", last_commit_at=None)
+    _write(settings, RIVER, bronze, alerts, silent)
+    assert news(settings, REGISTRY, {}) == {"river_stage": RIVER.last_commit_at}
+
+
+def test_what_was_told_is_news_again_only_after_another_commit(settings: Settings) -> None:
+    told = {"river_stage": str(RIVER.last_commit_at)}
+    _write(settings, RIVER)
+    assert news(settings, REGISTRY, told) == {}
+    later = replace(RIVER, last_commit_at="2026-11-21T00:05:00+00:00")
+    _write(settings, later)
+    assert news(settings, REGISTRY, told) == {"river_stage": later.last_commit_at}
+
+
+def test_an_airflow_that_is_down_is_told_next_time(settings: Settings) -> None:
+    _write(settings, RIVER)
+    told: dict[str, str] = {}
+    with pytest.raises(ServiceError):
+        announce(settings, REGISTRY, told)
+    assert told == {}
