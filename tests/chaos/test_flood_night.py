@@ -1,16 +1,19 @@
 """A night on which everything dies once: every table equals the undisturbed run, every record has its outcome.
 
-While the replays flow: the TaskManager is killed, landing is killed and started twice, both managers are killed, and
-the state of one job is dropped. Nothing is stopped politely.
+While the replays flow: the TaskManager is killed, landing is killed and started twice, both managers are killed, the
+state of one job is dropped, and a contract is added to it. Nothing is stopped politely.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -37,9 +40,14 @@ RECORDED_SECONDS_PER_SECOND = 40_000
 
 
 @pytest.fixture
-def night(demo_run: DemoRun) -> Iterator[Settings]:
-    """A namespace of its own on the same servers, its jobs running."""
-    settings = demo_run.settings.with_namespace("night")
+def night(demo_run: DemoRun, tmp_path: Path) -> Iterator[Settings]:
+    """A namespace of its own on the same servers, its jobs running, with schemas that the test may edit."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("pyproject.toml", "data", "infra"):
+        (home / name).symlink_to(demo_run.settings.home / name)
+    shutil.copytree(demo_run.settings.home / "schemas", home / "schemas")
+    settings = replace(demo_run.settings.with_namespace("night"), home=home)
     for _ in apply(settings, demo_run.registry, serving=False):
         pass
     start_namespace(settings)
@@ -112,6 +120,11 @@ def test_every_table_equals_the_undisturbed_run(
     wait_until(lambda: _rebuilds(records, "flood") > rebuilds, 240, "the flood job is rebuilt from the raw topics")
     flink.wait_running(night, night.group("flood"), 240)
 
+    rebuilds = _rebuilds(records, "flood")
+    _add_contract(night, "river_stage", "river_stage_backup")
+    wait_until(lambda: _rebuilds(records, "flood") > rebuilds, 240, "a contract was added: the job is rebuilt again")
+    flink.wait_running(night, night.group("flood"), 240)
+
     sender.join(timeout=300)
     assert not sender.is_alive()
     wait_until_settled(night, registry, 300)
@@ -131,6 +144,15 @@ def test_every_table_equals_the_undisturbed_run(
                 truth.duplicate,
                 truth.accepted,
             ), dataset_id
+
+
+def _add_contract(settings: Settings, like: str, name: str) -> None:
+    """Add one dataset to the domain flood, whole at once as an editor or git does."""
+    folder = settings.home / "schemas" / "datasets" / "flood"
+    text = (folder / f"{like}.yaml").read_text(encoding="utf-8").replace(f"id: {like}", f"id: {name}")
+    partial = folder / f"{name}.partial"
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, folder / f"{name}.yaml")
 
 
 def _record(records: Records, domain: str) -> str:
