@@ -28,11 +28,12 @@ _KEPT = {"LAKE_DIST", "LAKE_CACHE", "LAKE_TEST_STATE"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test by the first folder below tests/."""
-    for item in items:
-        kind = item.path.relative_to(HOME / "tests").parts[0]
+    """Mark every test by the first folder below tests/, and run the quick ones first."""
+    kinds = {item: item.path.relative_to(HOME / "tests").parts[0] for item in items}
+    for item, kind in kinds.items():
         if kind in _KINDS:
             item.add_marker(kind)
+    items.sort(key=lambda item: _KINDS.index(kinds[item]) if kinds[item] in _KINDS else len(_KINDS))
 
 
 @pytest.fixture(scope="session", autouse=True)
