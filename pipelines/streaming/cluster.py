@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,12 +45,6 @@ class Cluster:
         found = [job for job in self.jobs() if job.name == name and job.state in ALIVE]
         return max(found, key=lambda job: job.started_ms, default=None)
 
-    def is_running(self, job_id: str) -> bool:
-        """Whether the job and every one of its tasks runs, so that it takes records."""
-        answer = self._client.get(f"/jobs/{job_id}").raise_for_status().json()
-        tasks: Mapping[str, int] = answer["status-counts"]
-        return answer["state"] == "RUNNING" and tasks["RUNNING"] == sum(tasks.values()) > 0
-
     def cancel(self, job_id: str, timeout_s: float = 60.0) -> None:
         """Cancel a job and wait until it has ended; its retained checkpoints stay.
 
@@ -66,12 +59,6 @@ class Cluster:
                     f"Flink job {job_id} did not end within {timeout_s:.0f} s.", "See `lake logs flink-taskmanager`."
                 )
             time.sleep(0.2)
-
-    def exception(self, job_id: str) -> str:
-        """The first line of the newest exception of a job, empty when there is none."""
-        answer = self._client.get(f"/jobs/{job_id}/exceptions").raise_for_status().json()
-        entries = (answer.get("exceptionHistory") or {}).get("entries") or []
-        return str(entries[0]["stacktrace"]).splitlines()[0] if entries else ""
 
     def close(self) -> None:
         """Close the connections."""

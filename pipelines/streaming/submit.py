@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.servers.flink import client_environment
@@ -73,7 +74,7 @@ def _reasons(stderr: str) -> list[str]:
     return causes[-6:] or lines[-20:]
 
 
-def _execute(rest: str, job: Mapping[str, object], restore_from: str | None) -> str:
+def _execute(rest: str, job: Mapping[str, Any], restore_from: str | None) -> str:
     """Build one job in PyFlink and submit it detached; returns its job id."""
     from pyflink.common import Configuration
     from pyflink.java_gateway import get_gateway
@@ -88,7 +89,7 @@ def _execute(rest: str, job: Mapping[str, object], restore_from: str | None) -> 
         "rest.address": host,
         "rest.port": port,
         "execution.attached": "false",
-        **dict(job["config"]),  # type: ignore[call-overload]
+        **dict(job["config"]),
     }
     if restore_from:
         options["execution.state-recovery.path"] = restore_from
@@ -99,7 +100,7 @@ def _execute(rest: str, job: Mapping[str, object], restore_from: str | None) -> 
     table_env = TableEnvironment.create(
         EnvironmentSettings.new_instance().in_streaming_mode().with_configuration(configuration).build()
     )
-    for statement in job["ddl"]:  # type: ignore[attr-defined]
+    for statement in job["ddl"]:
         view = _VIEW.match(statement)
         if view:
             # Flink writes a view down as text and loses the brackets of `PARTITION BY (a, b)` on the way; a view made
@@ -108,7 +109,7 @@ def _execute(rest: str, job: Mapping[str, object], restore_from: str | None) -> 
         else:
             table_env.execute_sql(statement)
     statements = table_env.create_statement_set()
-    for statement in job["inserts"]:  # type: ignore[attr-defined]
+    for statement in job["inserts"]:
         statements.add_insert_sql(statement)
     client = statements.execute().get_job_client()
     return str(client.get_job_id())

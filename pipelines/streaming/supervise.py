@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,7 @@ from pipelines.streaming.topics import ensure_topics
 PERIOD_S = 1.0
 FAILED_RESTORES = 2
 """After so many restores from one checkpoint that ended at once the job is rebuilt: the checkpoint is not usable."""
+_FROM_RAW = {True: "rebuilt from the raw topics", False: "started from the raw topics"}
 _log = logging.getLogger(__name__)
 
 
@@ -116,14 +117,15 @@ def _exists(uri: str) -> bool:
     return (Path(uri.removeprefix("file://")) / "_metadata").exists()
 
 
-Submitter = Callable[[Sequence[Submission], Settings], "dict[str, str] | object"]
+Submitter = Callable[[Sequence[Submission], Settings], Mapping[str, str]]
+"""Submits jobs and returns job name → Flink job id: :func:`pipelines.streaming.submit.submit`."""
 
 
 class JobSupervisor:
     """One loop over the jobs of one namespace."""
 
-    def __init__(self, settings: Settings, submitter: Callable[[Sequence[Submission], Settings], object]) -> None:
-        """``submitter`` is :func:`pipelines.streaming.submit.submit`."""
+    def __init__(self, settings: Settings, submitter: Submitter) -> None:
+        """Look after the jobs of the namespace of ``settings``."""
         self.settings, self._submit = settings, submitter
         self.records = Records(settings)
         self._registry: Registry | None = None
@@ -184,8 +186,7 @@ class JobSupervisor:
         return self._start(due)
 
     def _start(self, due: Sequence[tuple[Job, Decision]]) -> dict[str, str]:
-        submitted = self._submit([Submission(job, d.restore_from) for job, d in due], self.settings)
-        ids: dict[str, str] = dict(submitted)  # type: ignore[call-overload]
+        ids = self._submit([Submission(job, d.restore_from) for job, d in due], self.settings)
         done = {}
         for job, decision in due:
             old = self.records.read(job.domain)
@@ -206,7 +207,7 @@ class JobSupervisor:
                 ),
             )
             (self.records.folder / f"{job.domain}.rebuild").unlink(missing_ok=True)
-            how = "rebuilt from the raw topics" if decision.restore_from is None else "restored from a checkpoint"
+            how = "restored from a checkpoint" if decision.restore_from else _FROM_RAW[decision.rebuild]
             done[job.name] = how
             _log.info(how, extra={"job": job.name, "reason": decision.reason, "job_id": ids[job.name]})
         return done
@@ -226,7 +227,7 @@ class JobSupervisor:
             stop.wait(pause_s)
 
 
-def run_forever(settings: Settings, submitter: Callable[[Sequence[Submission], Settings], object]) -> None:
+def run_forever(settings: Settings, submitter: Submitter) -> None:
     """The daemon: one per namespace, held by a lock; ends at SIGTERM and leaves the jobs running.
 
     Raises:
