@@ -12,7 +12,9 @@ from rich.table import Table
 from pipelines.contracts import artifacts, validators
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.contracts.targets import dbt, delta, great_expectations, kafka
+from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
+from pipelines.streaming.job import require_jobs
 
 contracts_app = typer.Typer(
     no_args_is_help=True, help="The datasets of the city: one YAML file each, everything else is generated."
@@ -26,9 +28,11 @@ def checked_registry(settings: Settings) -> Registry:
 
     Raises:
         ContractErrors: all findings at once.
+        LakeError: a stream that no job would read.
     """
     registry = load_registry(settings.home / "schemas")
     validators.check(registry)
+    require_jobs(registry)
     return registry
 
 
@@ -57,7 +61,10 @@ def check() -> None:
 def build() -> None:
     """Write the generated files (dbt properties, quality suites); hand-written files are never touched."""
     settings = Settings.load()
-    drift = artifacts.write(settings.home, rendered(checked_registry(settings)), GENERATED_FOLDERS)
+    try:
+        drift = artifacts.write(settings.home, rendered(checked_registry(settings)), GENERATED_FOLDERS)
+    except FileExistsError as error:
+        raise LakeError(f"Nothing was written: {error}.") from error
     for word, paths in (("new", drift.missing), ("changed", drift.changed), ("removed", drift.orphaned)):
         for path in paths:
             _console.print(f"{word}: {path}")
@@ -85,7 +92,7 @@ def show(
     try:
         found = registry.dataset(dataset)
     except KeyError as error:
-        raise typer.BadParameter(str(error.args[0])) from None
+        raise LakeError(f"Không có bộ dữ liệu này: {error.args[0]}.") from None
     if as_json:
         print(
             json.dumps(

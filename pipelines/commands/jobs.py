@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.contracts.registry import load_registry
+from pipelines.contracts.registry import Registry, load_registry
 from pipelines.ingestion import announce
+from pipelines.runtime.errors import LakeError
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.telemetry import configure_logging
@@ -77,9 +78,7 @@ def rebuild(
 ) -> None:
     """Drop a job's state and read the raw topics again; it writes the same rows, nothing that was right changes."""
     settings = Settings.load()
-    known = domains(load_registry(settings.home / "schemas"))
-    if domain not in known:
-        raise typer.BadParameter(f"no job {domain!r}; there are: {', '.join(known)}")
+    _known_domain(domain, load_registry(settings.home / "schemas"))
     Records(settings).request_rebuild(domain)
     _console.print(
         f"{settings.group(domain)} is rebuilt as soon as the supervisor looks; follow it with `lake jobs list`."
@@ -93,5 +92,12 @@ def sql(
     """Print the SQL of a job as it is submitted, to read or to try in Flink's SQL client."""
     settings = Settings.load()
     registry = load_registry(settings.home / "schemas")
+    _known_domain(domain, registry)
     job = plan(domain, registry, settings, bootstrap="127.0.0.1:9092", now=datetime.now(UTC))
     print(";\n\n".join((*job.ddl, *job.inserts)) + ";")
+
+
+def _known_domain(domain: str, registry: Registry) -> None:
+    known = domains(registry)
+    if domain not in known:
+        raise LakeError(f"There is no job {domain!r}.", f"There are: {', '.join(known)}.")

@@ -17,6 +17,7 @@ from pipelines.contracts.model import Dataset
 from pipelines.contracts.names import literal
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import flink, kafka
+from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
 FUNCTIONS: tuple[tuple[str, str], ...] = (
@@ -24,7 +25,7 @@ FUNCTIONS: tuple[tuple[str, str], ...] = (
     ("FloodAlarm", "vn.hue.lake.flink.FloodAlarm"),
 )
 STATEFUL_DOMAINS = ("flood", "transport", "camera")
-"""Domains with a job of their own; every other stream goes through the job ``city``, which keeps no keyed state."""
+"""Domains with a job of their own, which keeps state per key."""
 
 PARALLELISM = {"transport": 2}
 """Only transport carries enough events to pay for a second subtask; the others idle cheaper on one."""
@@ -153,3 +154,16 @@ def plan(domain: str, registry: Registry, settings: Settings, *, bootstrap: str,
 def domains(registry: Registry) -> tuple[str, ...]:
     """The domains that need a job of their own: those that have streams."""
     return tuple(d for d in STATEFUL_DOMAINS if registry.streams(d))
+
+
+def require_jobs(registry: Registry) -> None:
+    """Refuse a stream that no job reads: it would be received and never processed.
+
+    Raises:
+        LakeError: naming every such stream.
+    """
+    unread = [f"{d.id} ({d.domain})" for d in registry.streams() if d.domain not in STATEFUL_DOMAINS]
+    if unread:
+        raise LakeError(
+            f"No stream job reads {', '.join(unread)}.", f"Domains with a job are: {', '.join(STATEFUL_DOMAINS)}."
+        )

@@ -28,7 +28,7 @@ from pipelines.runtime.servers.flink import checkpoint_dir
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 from pipelines.streaming.cluster import Cluster, newest_checkpoint
-from pipelines.streaming.job import Job, domains, plan
+from pipelines.streaming.job import Job, domains, plan, require_jobs
 from pipelines.streaming.submit import Submission, SubmitError
 from pipelines.streaming.topics import ensure_topics
 
@@ -138,6 +138,9 @@ class JobSupervisor:
         if self._registry is None or stamp != self._schema_stamp:
             try:
                 self._registry = load_registry(self.settings.home / "schemas")
+                require_jobs(self._registry)
+            except LakeError as error:
+                _log.error("a stream waits for a job; the others go on", extra={"error": str(error)})
             except ContractErrors as errors:
                 if self._registry is None:
                     raise

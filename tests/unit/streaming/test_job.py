@@ -9,8 +9,17 @@ from pathlib import Path
 import pytest
 
 from pipelines.contracts.registry import Registry, load_registry
+from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
-from pipelines.streaming.job import Job, alarm_levels, domain_sql, domains, plan, split_statements
+from pipelines.streaming.job import (
+    Job,
+    alarm_levels,
+    domain_sql,
+    domains,
+    plan,
+    require_jobs,
+    split_statements,
+)
 
 ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -76,6 +85,19 @@ def test_what_a_job_computes_changes_its_fingerprint(
     changed = load_registry(schemas)
     assert _plan(changed).fingerprint != _plan(registry).fingerprint
     assert _plan(changed, "camera").fingerprint == _plan(registry, "camera").fingerprint
+
+
+def test_a_stream_that_no_job_reads_is_refused(tmp_path: Path) -> None:
+    schemas = Path(shutil.copytree(ROOT / "schemas", tmp_path / "schemas"))
+    text = (schemas / "datasets/flood/rain_gauge.yaml").read_text(encoding="utf-8")
+    folder = schemas / "datasets" / "weather"
+    folder.mkdir()
+    moved = text.replace("id: rain_gauge", "id: wind").replace("domain: flood", "domain: weather")
+    (folder / "wind.yaml").write_text(moved, encoding="utf-8")
+    changed = load_registry(schemas)
+    with pytest.raises(LakeError, match=r"No stream job reads wind \(weather\)"):
+        require_jobs(changed)
+    assert domains(changed) == ("flood", "transport", "camera")
 
 
 def test_alarm_levels_are_instants_of_hue(registry: Registry) -> None:
