@@ -135,17 +135,20 @@ class JobSupervisor:
         """The contracts; loaded again when a schema file has changed. A broken edit keeps the last good one."""
         files = [p for p in (self.settings.home / "schemas").rglob("*") if p.is_file()]
         stamp = (max((p.stat().st_mtime for p in files), default=0.0), len(files))
-        if self._registry is None or stamp != self._schema_stamp:
-            try:
-                self._registry = load_registry(self.settings.home / "schemas")
-                require_jobs(self._registry)
-            except LakeError as error:
-                _log.error("a stream waits for a job; the others go on", extra={"error": str(error)})
-            except ContractErrors as errors:
-                if self._registry is None:
-                    raise
-                _log.error("contracts do not load; the jobs stay as they are", extra={"error": str(errors)})
-            self._schema_stamp = stamp
+        if self._registry is not None and stamp == self._schema_stamp:
+            return self._registry
+        self._schema_stamp = stamp
+        try:
+            self._registry = load_registry(self.settings.home / "schemas")
+        except ContractErrors as errors:
+            if self._registry is None:
+                raise
+            _log.error("contracts do not load; the jobs stay as they are", extra={"error": str(errors)})
+            return self._registry
+        try:
+            require_jobs(self._registry)
+        except LakeError as error:
+            _log.error("a stream waits for a job; the others go on", extra={"error": str(error)})
         return self._registry
 
     def look_once(self) -> dict[str, str]:
