@@ -120,6 +120,6 @@ def test_the_hash_follows_what_is_checked_not_how_it_is_named():
 
 
 def test_files_are_readable_json_with_vietnamese_sentences():
-    text = target.render(REGISTRY)["services/feedback_ticket.json"]
+    text = target.render(REGISTRY)["expectations/services/feedback_ticket.json"]
     assert "Mỗi khoá một dòng: ticket_id" in text
     assert json.loads(text)["expectations"][0]["meta"]["rule"] == "row_count"
