@@ -40,16 +40,18 @@ LANES = 4
 START = datetime(2025, 10, 1, tzinfo=UTC)
 
 
-def records(rows: int, corrections: float, detectors: tuple[str, ...]) -> Iterator[tuple[int, str, str, str]]:
+def records(
+    rows: int, corrections: float, detectors: tuple[str, ...], partitions: int
+) -> Iterator[tuple[int, str, str, str]]:
     """Yield (partition, key, raw JSON, clean JSON) of lanes that report every minute; a share again as corrections."""
-    offsets = [0, 0, 0, 0]
+    offsets = [0] * partitions
     every = int(1 / corrections) if corrections else 0
     lanes = [(d, lane) for d in detectors for lane in range(1, LANES + 1)]
     for number in range(rows):
         is_correction = bool(every) and number % every == every - 1 and number > len(lanes) * 10
         minute, which = divmod(number - len(lanes) * 5 if is_correction else number, len(lanes))
         detector, lane = lanes[which]
-        partition = which % 4
+        partition = which % partitions
         at = (START + timedelta(minutes=minute)).strftime("%Y-%m-%dT%H:%M:%SZ")
         measures = (
             f'"detector_id":"{detector}","lane_no":{lane},"observed_at":"{at}","vehicle_count":{number % 40},'
@@ -82,7 +84,9 @@ def fill(settings: Settings, registry: Registry, bootstrap: str, args: argparse.
     headers: Any = [("dataset", b"lane_minute"), ("version", b"1.0.0"), ("source", b"bench")]
     size = 0
     detectors = registry.code_list("detectors").codes
-    for number, (partition, key, raw_json, clean_json) in enumerate(records(args.rows, args.corrections, detectors)):
+    partitions = min(topic.partitions for topic in topics.values())
+    filled = records(args.rows, args.corrections, detectors, partitions)
+    for number, (partition, key, raw_json, clean_json) in enumerate(filled):
         size += len(clean_json)
         if raw:
             producer.produce(settings.topic("raw.lane_minute"), raw_json, key=key, partition=partition, headers=headers)

@@ -6,7 +6,8 @@ Needs the services (`lake up`). It starts the jobs and landing of its namespace,
 a second through Kafka, and every 100 ms a river stage that crosses an alarm level. Latencies are by the wall clock of
 this process: from handing the record to the producer until the alert is consumed, and until a query of the live view
 that ended later has seen it. The stage readings carry a simulated clock (40 minutes a reading), so that each one is a
-transition; the lane readings carry the real one.
+transition; the lane readings carry the real one. Each run needs a new namespace (`lake forget` ends the old one): to a
+second run in the same one its stages would be old readings.
 """
 
 from __future__ import annotations
