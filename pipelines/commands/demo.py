@@ -39,6 +39,7 @@ REPLAYS = ("flood-2025", "traffic", "cameras")
 STREAM_SERVICES = ("kafka", "flink")
 AIRFLOW_TIMEOUT_S = 900.0
 DRAIN_TIMEOUT_S = 300.0
+JOB_TIMEOUT_S = 240.0
 DEMO_FAULTS = FaultPlan(duplicates=0.01, corrections=0.01, late=0.01, malformed=0.001)
 demo_app = typer.Typer()
 
@@ -104,7 +105,7 @@ def _stream(settings: Settings, registry: Registry, plan: DemoPlan, stages: Stag
             stages.say(f"  {line}")
         start_namespace(settings)
         for domain in domains(registry):
-            _wait_for_job(settings, settings.group(domain))
+            flink.wait_running(settings, settings.group(domain), JOB_TIMEOUT_S)
     with stages.stage("replay", "Phát lại trận lũ 2025, bộ dò xe, camera — sending the replays"):
         for name in plan.replays:
             replay = make_replay(name, registry, settings.home / "data", plan.faults)
@@ -120,10 +121,6 @@ def _ready(stages: Stages) -> Report:
             stages.say(f"  {name}: sẵn sàng (ready)")
 
     return report
-
-
-def _wait_for_job(settings: Settings, name: str, timeout_s: float = 240.0) -> None:
-    flink.wait_running(settings, name, timeout_s)
 
 
 def wait_until_settled(settings: Settings, registry: Registry, timeout_s: float) -> Ledger:

@@ -1,6 +1,5 @@
 """Sessions of the Spark Connect server."""
 
-import os
 from typing import TYPE_CHECKING
 
 from pipelines.runtime.services import endpoints
@@ -19,13 +18,3 @@ def session(settings: Settings) -> "SparkSession":
     from pyspark.sql.connect.session import SparkSession
 
     return SparkSession.builder.remote(remote).create()
-
-
-def client_environment(settings: Settings) -> dict[str, str]:
-    """Return the variables under which `SparkSession.builder.getOrCreate()` and dbt reach the running server."""
-    return {"SPARK_REMOTE": endpoints(settings).spark_remote}
-
-
-def use_in_process(settings: Settings) -> None:
-    """Make every Spark session of this process one of the running server (for libraries that make their own)."""
-    os.environ.update(client_environment(settings))
