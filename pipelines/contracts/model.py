@@ -68,11 +68,33 @@ class Tokenise(Model):
     kind: Literal["plate", "phone", "name", "citizen_id"]
 
 
+class Reference(Model):
+    """A field whose values are those of another dataset's field: written ``<dataset>.<field>``."""
+
+    dataset: Name
+    field: Name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        dataset, dot, field = value.partition(".")
+        if not dot:
+            raise ValueError(f"{value!r} is not a reference; write <dataset>.<field>")
+        return {"dataset": dataset, "field": field}
+
+    def __str__(self) -> str:
+        """Render as it is written in a contract."""
+        return f"{self.dataset}.{self.field}"
+
+
 class FieldDefinition(Model):
     """One entry of ``fields.yaml``: what a field means everywhere."""
 
     type: LogicalType
     title: Text
+    description: Text | None = None
     unit: str | None = None
     classification: Classification = "open"
     minimum: Exact | None = None
@@ -93,12 +115,14 @@ class ContractField(FieldDefinition):
 
     name: Name
     required: bool = False
+    references: Reference | None = None
 
 
 class FieldUse(Model):
     """What a dataset may say of a field beside its name; type and unit can never differ from the dictionary."""
 
     required: bool | None = None
+    references: Reference | None = None
     minimum: Exact | None = None
     maximum: Exact | None = None
     code_list: Name | None = None
@@ -219,8 +243,157 @@ class RequiredTogether(Model):
     equals: str
 
 
-Rule = Annotated[RowCount | Completeness | Comparison | RequiredTogether, Field(discriminator="rule")]
-RULE_KINDS: tuple[type[Model], ...] = (RowCount, Completeness, Comparison, RequiredTogether)
+class Pattern(Model):
+    """A text matches a regular expression as a whole, wherever it is known; the syntax is what Java and RE2 share."""
+
+    rule: Literal["pattern"]
+    field: Name
+    pattern: str = Field(min_length=1)
+
+    @field_validator("pattern")
+    @classmethod
+    def _portable(cls, value: str) -> str:
+        if re.search(r"\\[1-9pPbBGzZA]|\(\?", value):
+            raise ValueError("back references, look-around, flags and \\b, \\p are not the same in every engine")
+        re.compile(value)
+        return value
+
+
+class Unique(Model):
+    """No two rows share these fields, wherever all of them are known (the key itself is always unique)."""
+
+    rule: Literal["unique"]
+    fields: tuple[Name, ...] = Field(min_length=1)
+
+
+class Share(Model):
+    """The share of rows whose text ``field`` is one of ``values``, in percent of the rows where it is known."""
+
+    rule: Literal["share"]
+    field: Name
+    values: tuple[str, ...] = Field(min_length=1)
+    minimum_pct: Exact | None = None
+    maximum_pct: Exact | None = None
+
+    @model_validator(mode="after")
+    def _limited(self) -> Share:
+        if self.minimum_pct is None and self.maximum_pct is None:
+            raise ValueError("a share needs `minimum_pct`, `maximum_pct` or both")
+        return self
+
+
+class Total(Model):
+    """Within each group of ``by`` the sum of ``field`` is ``equals``, give or take ``tolerance``."""
+
+    rule: Literal["total"]
+    field: Name
+    by: tuple[Name, ...] = ()
+    equals: Exact
+    tolerance: Exact = Decimal(0)
+
+
+Rule = Annotated[
+    RowCount | Completeness | Comparison | RequiredTogether | Pattern | Unique | Share | Total,
+    Field(discriminator="rule"),
+]
+RULE_KINDS: tuple[type[Model], ...] = (
+    RowCount,
+    Completeness,
+    Comparison,
+    RequiredTogether,
+    Pattern,
+    Unique,
+    Share,
+    Total,
+)
+
+
+class Value(Model):
+    """How sample values of one field are drawn; ``only_when`` leaves the others NULL.
+
+    Without an entry a field is drawn from what the contract knows: its reference, its code list, its range, its type.
+    """
+
+    only_when: dict[Name, str] = Field(default_factory=dict)
+    null_pct: float = Field(default=0, ge=0, le=100)
+
+
+class Choice(Value):
+    """One of ``values`` (value → weight); codes of a list, words, or numbers as text."""
+
+    kind: Literal["choice"]
+    values: dict[str, float] = Field(min_length=1)
+
+
+class Number(Value):
+    """A number of one of three shapes, cut off at the field's range: ``uniform`` (low, high), ``normal`` (mean, sd),
+    ``lognormal`` (median, sigma of the logarithm)."""
+
+    kind: Literal["uniform", "normal", "lognormal"]
+    parameters: tuple[float, float]
+
+
+class Daily(Value):
+    """A value that follows the day of Huế: ``mean`` + ``amplitude`` × cos around ``peak_hour``, plus noise ``sd``."""
+
+    kind: Literal["daily"]
+    mean: float
+    amplitude: float
+    peak_hour: float = Field(ge=0, lt=24)
+    sd: float = Field(default=0, ge=0)
+
+
+class Serial(Value):
+    """A running number behind a prefix: ``HS-000001``."""
+
+    kind: Literal["serial"]
+    prefix: str
+    width: int = Field(default=6, ge=1, le=12)
+
+
+class After(Value):
+    """An instant or day after another field of the row: uniform within ``from`` … ``to``."""
+
+    kind: Literal["after"]
+    field: Name
+    earliest: Duration = Field(default=timedelta(0), alias="from")
+    latest: Duration = Field(alias="to")
+
+
+class Product(Value):
+    """``field`` × a uniform factor: a part that never exceeds the whole, a price that follows a quantity."""
+
+    kind: Literal["product"]
+    field: Name
+    factor: tuple[float, float]
+
+
+class Person(Value):
+    """A made-up personal value in clear, as the sector system has it before ingestion tokenises it."""
+
+    kind: Literal["person"]
+
+
+class Words(Value):
+    """One of ``texts`` (Vietnamese); ``{n}`` stands for the number of the row."""
+
+    kind: Literal["text"]
+    texts: tuple[str, ...] = Field(min_length=1)
+
+
+SampleValue = Annotated[
+    Choice | Number | Daily | Serial | After | Product | Person | Words, Field(discriminator="kind")
+]
+
+
+class Sample(Model):
+    """How the synthetic sample of a dataset is drawn: ``rows`` at scale 1; a stream has ``entities`` that report in
+    turn at its cadence. ``calibration`` says which published figure the numbers follow."""
+
+    rows: int = Field(ge=1, le=1_000_000)
+    entities: int | None = Field(default=None, ge=1)
+    calibration: str | None = None
+    fields: dict[Name, SampleValue] = Field(default_factory=dict)
 
 
 class Dataset(Model):
@@ -232,6 +405,7 @@ class Dataset(Model):
     title: Text
     description: Description
     clauses: tuple[str, ...] = ()
+    systems: tuple[int, ...] = ()
     owner: str
     classification: Classification
     data_class: DataClass = "common"
@@ -247,8 +421,10 @@ class Dataset(Model):
     sla: Sla
     retention: Retention
     personal_purpose: Text | None = None
-    legal_basis: str | None = None
+    legal_basis: tuple[str, ...] = ()
+    unverified: tuple[str, ...] = ()
     quality: tuple[Rule, ...] = ()
+    sample: Sample | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Dataset:
@@ -328,3 +504,17 @@ class CodeList(Model):
     def codes(self) -> tuple[str, ...]:
         """All codes, in file order; a code that recurs with other validity dates stands once."""
         return tuple(dict.fromkeys(str(row[self.key]) for row in self.rows))
+
+
+class System(Model):
+    """One of the systems that the city's documents name; datasets say which they serve."""
+
+    id: int = Field(ge=1)
+    clauses: tuple[str, ...] = Field(min_length=1)
+    title: Text
+
+
+class Systems(Model):
+    """The content of ``schemas/systems.yaml``."""
+
+    systems: tuple[System, ...] = Field(min_length=1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.contracts.errors import ContractError, ContractErrors, Location
-from pipelines.contracts.model import CodeList, ContractField, Dataset, FieldDefinition, FieldUse
+from pipelines.contracts.model import CodeList, ContractField, Dataset, FieldDefinition, FieldUse, System, Systems
 from pipelines.contracts.source import SourceFile
 
 
@@ -23,6 +23,7 @@ class Registry:
     dictionary: Mapping[str, FieldDefinition]
     sources: Mapping[str, SourceFile] = field(repr=False)
     dictionary_source: SourceFile = field(repr=False)
+    systems: tuple[System, ...] = ()
 
     @cached_property
     def _by_id(self) -> dict[str, Dataset]:
@@ -82,6 +83,14 @@ def load_registry(schemas: Path) -> Registry:
         except ContractErrors as errors:
             findings.extend(errors.errors)
 
+    systems: tuple[System, ...] = ()
+    if (schemas / "systems.yaml").is_file():
+        try:
+            systems_source = SourceFile(schemas / "systems.yaml", schemas.parent)
+            systems = systems_source.build(Systems, systems_source.data).systems
+        except ContractErrors as errors:
+            findings.extend(errors.errors)
+
     code_lists: list[CodeList] = []
     for path in sorted((schemas / "codelists").glob("*.yaml")):
         try:
@@ -107,6 +116,7 @@ def load_registry(schemas: Path) -> Registry:
         dictionary=dictionary,
         sources=sources,
         dictionary_source=dictionary_source,
+        systems=systems,
     )
 
 
@@ -131,7 +141,7 @@ def _resolve(
     if definition is None:
         hint = "define it in schemas/fields.yaml"
         raise ContractErrors([ContractError(f"unknown field {name!r}", where=where, dataset=dataset, hint=hint)])
-    own = use.model_dump(exclude_none=True)
+    own = {key: value for key, value in use if value is not None}
     return ContractField.model_validate({**dict(definition), **own, "name": name})
 
 

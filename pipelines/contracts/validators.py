@@ -13,11 +13,18 @@ from dataclasses import dataclass
 from pipelines.contracts.errors import ContractError, ContractErrors, Location
 from pipelines.contracts.model import (
     CLASSIFICATIONS,
+    After,
     Comparison,
     Completeness,
     ContractField,
     Dataset,
+    Pattern,
+    Product,
     RequiredTogether,
+    Rule,
+    Share,
+    Total,
+    Unique,
 )
 from pipelines.contracts.registry import Registry
 
@@ -45,6 +52,25 @@ UNIT_SUFFIXES: dict[str, str] = {
     "km²": "_km2",
     "° (WGS84)": "_deg",
     "đồng (VND)": "_vnd",
+    "cm": "_cm",
+    "km": "_km",
+    "m²": "_m2",
+    "ha": "_ha",
+    "ms": "_ms",
+    "min": "_min",
+    "°C": "_c",
+    "µg/m³": "_ugm3",
+    "mg/L": "_mgl",
+    "dB": "_db",
+    "V": "_v",
+    "A": "_a",
+    "kW": "_kw",
+    "kWh": "_kwh",
+    "Mbit/s": "_mbps",
+    "GB": "_gb",
+    "TB": "_tb",
+    "PB": "_pb",
+    "px": "_px",
 }
 """Units that a field's name must end with; other units (vehicles, points, ratios) are said by the noun itself."""
 
@@ -117,8 +143,62 @@ def personal_data_has_purpose_and_basis(dataset: Dataset, registry: Registry) ->
     """A dataset with a personal or sensitive field names its purpose and its legal basis."""
     if dataset.is_protected and dataset.personal_purpose is None:
         yield Finding("holds personal data without `personal_purpose`", ("classification",))
-    if dataset.is_protected and dataset.legal_basis is None:
+    if dataset.is_protected and not dataset.legal_basis:
         yield Finding("holds personal data without `legal_basis`", ("classification",))
+
+
+@validator
+def systems_exist(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """Every system id is listed in `schemas/systems.yaml`."""
+    known = {system.id for system in registry.systems}
+    for index, number in enumerate(dataset.systems):
+        if number not in known:
+            yield Finding(f"system {number} is not in schemas/systems.yaml", ("systems", index))
+
+
+@validator
+def legal_bases_are_listed(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """Every legal basis is a code of the list `legal_bases`, and no layer keeps rows longer than one of them allows."""
+    rows = {row["code"]: row for row in registry.code_list("legal_bases").rows}
+    for index, code in enumerate(dataset.legal_basis):
+        if code not in rows:
+            hint = f"allowed: {', '.join(rows)}"
+            yield Finding(f"legal basis {code!r} is not listed", ("legal_basis", index), hint)
+            continue
+        longest = rows[code]["max_retention_d"]
+        for layer in ("bronze", "silver") if longest is not None else ():
+            kept = getattr(dataset.retention, layer).days
+            if kept > longest:
+                message = f"keeps {layer} for {kept} days, {code} allows {longest}"
+                yield Finding(message, ("retention", layer))
+
+
+@validator
+def references_lead_to_keys(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """A referenced field belongs to the key of another dataset and has the same type."""
+    known = {d.id: d for d in registry.datasets}
+    for item in dataset.fields:
+        if item.references is None:
+            continue
+        pointer = _field_pointer(dataset, item.name)
+        target = known.get(item.references.dataset)
+        if target is None or item.references.field not in target.key:
+            yield Finding(f"field {item.name!r} references {item.references}, which is no key", pointer)
+        elif target.field(item.references.field).type != item.type:
+            yield Finding(f"field {item.name!r} is not of the type of {item.references}", pointer)
+
+
+@validator
+def samples_name_fields(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """A sample draws values of fields that the source has, and its conditions name fields of the dataset."""
+    for name, value in (dataset.sample.fields if dataset.sample else {}).items():
+        pointer = ("sample", "fields", name)
+        if name not in dataset.has:
+            yield Finding(f"sample names the absent field {name!r}", pointer)
+        others = [*value.only_when, *([value.field] if isinstance(value, After | Product) else [])]
+        for other in others:
+            if other not in dataset.has:
+                yield Finding(f"the sample of {name!r} names the absent field {other!r}", pointer)
 
 
 @validator
@@ -143,18 +223,28 @@ def owner_is_an_agency(dataset: Dataset, registry: Registry) -> Iterator[Finding
         yield Finding(f"owner {dataset.owner!r} is not an agency", ("owner",), f"allowed: {', '.join(codes)}")
 
 
+def rule_fields(rule: Rule) -> tuple[str, ...]:
+    """The fields that a quality rule speaks of; none for a rule of the whole table."""
+    match rule:
+        case Comparison():
+            return (rule.left, rule.right)
+        case RequiredTogether():
+            return (rule.field, rule.when)
+        case Completeness() | Pattern() | Share():
+            return (rule.field,)
+        case Unique():
+            return rule.fields
+        case Total():
+            return (rule.field, *rule.by)
+        case _:
+            return ()
+
+
 @validator
 def rules_name_fields(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
     """A quality rule speaks of fields that the dataset has."""
     for index, rule in enumerate(dataset.quality):
-        names: tuple[str, ...] = ()
-        if isinstance(rule, Comparison):
-            names = (rule.left, rule.right)
-        elif isinstance(rule, RequiredTogether):
-            names = (rule.field, rule.when)
-        elif isinstance(rule, Completeness):
-            names = (rule.field,)
-        for name in names:
+        for name in rule_fields(rule):
             if name not in dataset.has:
                 yield Finding(f"rule {rule.rule} names the absent field {name!r}", ("quality", index))
     for name, limits in dataset.qc.gross_range.items():

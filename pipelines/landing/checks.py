@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.contracts import system
-from pipelines.contracts.model import Comparison, ContractField, Dataset, RequiredTogether
+from pipelines.contracts.model import Comparison, ContractField, Dataset, Pattern, RequiredTogether
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import delta
 from pipelines.landing.arrow import Column, Int64s, bools, keep, nulls, repeat, take
@@ -61,6 +61,7 @@ def compile_checks(registry: Registry, dataset: Dataset) -> tuple[Check, ...]:
         checks += [_range(f) for f in dataset.fields if f.minimum is not None or f.maximum is not None]
         checks += [_comparison(rule) for rule in dataset.quality if isinstance(rule, Comparison)]
         checks += [_required_when(rule) for rule in dataset.quality if isinstance(rule, RequiredTogether)]
+        checks += [_pattern(rule) for rule in dataset.quality if isinstance(rule, Pattern)]
     return tuple(checks)
 
 
@@ -186,3 +187,11 @@ def _required_when(rule: RequiredTogether) -> Check:
 
     sentence = f"{rule.field} when {rule.when}={rule.equals}"
     return Check(f"required_when:{rule.field}", (rule.field, rule.when), sentence, failing)
+
+
+def _pattern(rule: Pattern) -> Check:
+    def failing(table: pa.Table) -> Column:
+        matches = pc.match_substring_regex(table[rule.field].cast(pa.string()), pattern=f"^(?:{rule.pattern})$")
+        return pc.fill_null(pc.invert(matches), False)
+
+    return Check(f"pattern:{rule.field}", (rule.field,), f"{rule.field} matches {rule.pattern}", failing)

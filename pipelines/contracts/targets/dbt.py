@@ -22,9 +22,13 @@ from pipelines.contracts.model import (
     Completeness,
     ContractField,
     Dataset,
+    Pattern,
     RequiredTogether,
     RowCount,
     Rule,
+    Share,
+    Total,
+    Unique,
 )
 from pipelines.contracts.names import backtick, literal
 from pipelines.contracts.registry import Registry
@@ -42,7 +46,11 @@ SUPPORT: Mapping[str, Native | Elsewhere | Refused] = {
     "comparison": Native(),
     "required_when": Native(),
     "completeness": Native(),
-    # An empty mart, or a figure out of range, is a matter of the verdict: it must not stop the build of others.
+    "pattern": Native(),
+    "unique": Native(),
+    # An empty mart, or a figure, share or total out of bounds, is a matter of the verdict: it must not stop the build.
+    "share": Elsewhere("great_expectations"),
+    "total": Elsewhere("great_expectations"),
     "row_count": Elsewhere("great_expectations"),
     "range": Elsewhere("great_expectations"),
     "gross_range": Elsewhere("flink"),
@@ -180,7 +188,14 @@ def _rule(mart: Dataset, rule: Rule) -> tuple[str, str] | None:
     if isinstance(rule, RequiredTogether):
         condition = f"{backtick(rule.when)} = {literal(rule.equals)} and {backtick(rule.field)} is null"
         return f"{rule.field} is unknown where {rule.when} is {rule.equals}", condition
-    if isinstance(rule, RowCount | Completeness):
+    if isinstance(rule, Pattern):
+        escaped = rule.pattern.replace("\\", "\\\\")
+        return f"{rule.field} does not match", f"not {backtick(rule.field)} rlike {literal(f'^(?:{escaped})$')}"
+    if isinstance(rule, Unique):
+        listed = ", ".join(backtick(name) for name in rule.fields)
+        known = " and ".join(f"{backtick(name)} is not null" for name in rule.fields)
+        return f"{', '.join(rule.fields)} is not unique", f"{known} and count(*) over (partition by {listed}) > 1"
+    if isinstance(rule, RowCount | Completeness | Share | Total):
         return None
     assert_never(rule)
 

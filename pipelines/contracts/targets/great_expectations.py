@@ -25,10 +25,14 @@ from pipelines.contracts.model import (
     Completeness,
     ContractField,
     Dataset,
+    Pattern,
     RequiredTogether,
     RowCount,
     Rule,
+    Share,
     Text,
+    Total,
+    Unique,
 )
 from pipelines.contracts.names import backtick, literal
 from pipelines.contracts.registry import Registry
@@ -68,6 +72,10 @@ SUPPORT: Mapping[str, Native | Elsewhere | Refused] = {
     "comparison": Native(),
     "required_when": Native(),
     "completeness": Native(),
+    "pattern": Native(),
+    "unique": Native(),
+    "share": Native(),
+    "total": Native(),
     "type": Elsewhere("delta"),
     "gross_range": Elsewhere("flink"),
     "freshness": Refused("an age depends on the clock, a verdict on the version alone; see publishing/freshness"),
@@ -302,6 +310,14 @@ def _quality(dataset: Dataset, rule: Rule, columns: tuple[str, ...]) -> Expectat
             return _comparison(dataset, rule, columns)
         case RequiredTogether():
             return _required_when(dataset, rule, columns)
+        case Pattern():
+            return _pattern(dataset, rule, columns)
+        case Unique():
+            return _unique(dataset, rule, columns)
+        case Share():
+            return _share(dataset, rule, columns)
+        case Total():
+            return _total(dataset, rule, columns)
         case RowCount():
             return _row_count(dataset)
         case _:
@@ -359,14 +375,76 @@ def _required_when(dataset: Dataset, rule: RequiredTogether, columns: tuple[str,
     if dataset.field(rule.when).type.name != "string":
         raise Untranslatable(dataset.id, name, TARGET, f"`equals` is text, {rule.when} is not")
     breaks = f"{backtick(rule.when)} = {literal(rule.equals)} AND {backtick(rule.field)} IS NULL"
-    return Expectation(
-        name,
-        "unexpected_rows_expectation",
-        # Braces are the library's placeholders: a literal one is doubled.
-        {"unexpected_rows_query": f"SELECT 1 FROM {{batch}} WHERE {breaks.replace('{', '{{').replace('}', '}}')}"},
-        Text(
-            vi=f"{rule.field} có giá trị khi {rule.when} = {rule.equals}",
-            en=f"{rule.field} is known where {rule.when} is {rule.equals}",
-        ),
-        breaks=breaks,
+    text = Text(
+        vi=f"{rule.field} có giá trị khi {rule.when} = {rule.equals}",
+        en=f"{rule.field} is known where {rule.when} is {rule.equals}",
     )
+    return _unexpected(name, f"SELECT 1 FROM {{batch}} WHERE {breaks}", text, breaks)
+
+
+def _unexpected(name: str, query: str, text: Text, breaks: str | None = None) -> Expectation:
+    """An expectation that no row comes back from ``query``, whose ``{batch}`` is the table; other braces are doubled,
+    because they are the library's placeholders."""
+    escaped = query.replace("{", "{{").replace("}", "}}").replace("{{batch}}", "{batch}")
+    return Expectation(name, "unexpected_rows_expectation", {"unexpected_rows_query": escaped}, text, breaks=breaks)
+
+
+def _text_field(dataset: Dataset, rule: str, name: str) -> None:
+    if name in dataset.has and dataset.field(name).type.name != "string":
+        raise Untranslatable(dataset.id, rule, TARGET, f"the rule reads text, {name} is {dataset.field(name).type}")
+
+
+def _pattern(dataset: Dataset, rule: Pattern, columns: tuple[str, ...]) -> Expectation:
+    name = f"pattern.{rule.field}"
+    _known(dataset, name, columns, rule.field)
+    _text_field(dataset, name, rule.field)
+    # Spark's parser reads a backslash of a literal as an escape.
+    breaks = f"NOT {backtick(rule.field)} RLIKE {literal(f'^(?:{rule.pattern})$'.replace(chr(92), chr(92) * 2))}"
+    said = Text(vi=f"{rule.field} theo mẫu {rule.pattern}", en=f"{rule.field} matches {rule.pattern}")
+    return _unexpected(name, f"SELECT 1 FROM {{batch}} WHERE {breaks}", said, breaks)
+
+
+def _unique(dataset: Dataset, rule: Unique, columns: tuple[str, ...]) -> Expectation:
+    name = f"unique.{'.'.join(rule.fields)}"
+    _known(dataset, name, columns, *rule.fields)
+    listed = ", ".join(backtick(n) for n in rule.fields)
+    known = " AND ".join(f"{backtick(n)} IS NOT NULL" for n in rule.fields)
+    query = f"SELECT {listed} FROM {{batch}} WHERE {known} GROUP BY {listed} HAVING count(*) > 1"
+    said = ", ".join(rule.fields)
+    text = Text(vi=f"Không trùng: {said}", en=f"No two rows share: {said}")
+    return _unexpected(name, query, text, f"{known} AND count(*) OVER (PARTITION BY {listed}) > 1")
+
+
+def _share(dataset: Dataset, rule: Share, columns: tuple[str, ...]) -> Expectation:
+    name = f"share.{rule.field}.{'.'.join(rule.values)}"
+    _known(dataset, name, columns, rule.field)
+    _text_field(dataset, name, rule.field)
+    column = backtick(rule.field)
+    among = f"{column} IN ({', '.join(literal(v) for v in rule.values)})"
+    share = f"100.0 * count_if({among}) / count({column})"
+    outside = [f"{share} < {literal(rule.minimum_pct)}" if rule.minimum_pct is not None else ""]
+    outside.append(f"{share} > {literal(rule.maximum_pct)}" if rule.maximum_pct is not None else "")
+    broken = " OR ".join(part for part in outside if part)
+    low = rule.minimum_pct if rule.minimum_pct is not None else 0
+    high = rule.maximum_pct if rule.maximum_pct is not None else 100
+    said = f"{rule.field} ∈ {{{', '.join(rule.values)}}}"
+    text = Text(vi=f"Tỷ lệ {said} trong [{low:f}; {high:f}] %", en=f"The share of {said} is in [{low:f}; {high:f}] %")
+    query = f"SELECT {share} AS share_pct FROM {{batch}} HAVING count({column}) > 0 AND ({broken})"
+    return _unexpected(name, query, text)
+
+
+def _total(dataset: Dataset, rule: Total, columns: tuple[str, ...]) -> Expectation:
+    name = f"total.{rule.field}"
+    _known(dataset, name, columns, rule.field, *rule.by)
+    if rule.field in dataset.has and not dataset.field(rule.field).type.is_numeric:
+        raise Untranslatable(dataset.id, name, TARGET, f"a total needs a number, {rule.field} is not")
+    by = ", ".join(backtick(n) for n in rule.by)
+    group = f" GROUP BY {by}" if by else ""
+    off = f"abs(sum({backtick(rule.field)}) - {literal(rule.equals)}) > {literal(rule.tolerance)}"
+    per = f" theo {', '.join(rule.by)}" if rule.by else ""
+    per_en = f" per {', '.join(rule.by)}" if rule.by else ""
+    text = Text(
+        vi=f"Tổng {rule.field}{per} bằng {rule.equals:f} ± {rule.tolerance:f}",
+        en=f"The sum of {rule.field}{per_en} is {rule.equals:f} ± {rule.tolerance:f}",
+    )
+    return _unexpected(name, f"SELECT sum({backtick(rule.field)}) AS total FROM {{batch}}{group} HAVING {off}", text)
