@@ -94,11 +94,7 @@ def show(
     except KeyError as error:
         raise LakeError(f"Không có bộ dữ liệu này: {error.args[0]}.") from None
     if as_json:
-        print(
-            json.dumps(
-                found.model_dump(mode="json", exclude={"fields": {"__all__": {"type"}}}), ensure_ascii=False, indent=2
-            )
-        )
+        print(json.dumps(found.model_dump(mode="json"), ensure_ascii=False, indent=2))
         return
     table = Table(title=f"{found.id} · {found.title.vi} · {found.title.en}", caption=found.description.purpose.vi)
     for heading in ("field", "kiểu", "đơn vị", "khoá", "bắt buộc", "giới hạn", "danh mục", "mức"):

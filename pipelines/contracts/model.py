@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -92,7 +92,7 @@ class Reference(Model):
 class FieldDefinition(Model):
     """One entry of ``fields.yaml``: what a field means everywhere."""
 
-    type: LogicalType
+    type: Annotated[LogicalType, PlainSerializer(str)]
     title: Text
     description: Text | None = None
     unit: str | None = None
@@ -397,7 +397,11 @@ class Sample(Model):
 
 
 class Dataset(Model):
-    """A contract with its fields resolved against the dictionary."""
+    """A contract with its fields resolved against the dictionary.
+
+    ``end_date``: the last day on which its owner fills it, stated when a newer major version takes its place.
+    ``supersedes``: the dataset whose place this one takes, see :func:`next_major`.
+    """
 
     id: Name
     domain: Name
@@ -425,6 +429,8 @@ class Dataset(Model):
     unverified: tuple[str, ...] = ()
     quality: tuple[Rule, ...] = ()
     sample: Sample | None = None
+    end_date: date | None = None
+    supersedes: Name | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Dataset:
@@ -487,6 +493,15 @@ class Dataset(Model):
     def is_protected(self) -> bool:
         """Whether refused bytes are encrypted and the topic is short-lived."""
         return self.classification in {"personal", "sensitive"}
+
+
+_MAJOR_SUFFIX = re.compile(r"_v[1-9]\d*\Z")
+
+
+def next_major(dataset: Dataset) -> tuple[str, str]:
+    """Id and version under which a breaking change of ``dataset`` lives beside it: ``river_stage_v2``, ``2.0.0``."""
+    major = int(dataset.version.partition(".")[0]) + 1
+    return f"{_MAJOR_SUFFIX.sub('', dataset.id)}_v{major}", f"{major}.0.0"
 
 
 class CodeList(Model):

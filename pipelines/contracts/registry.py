@@ -129,7 +129,10 @@ def _placement(
         message = f"the file of {dataset.id!r} is datasets/{dataset.domain}/{dataset.id}.yaml"
         findings.append(ContractError(message, where=source.where("id"), dataset=dataset.id))
     if dataset.id in known:
-        findings.append(ContractError("this id exists already", where=source.where("id"), dataset=dataset.id))
+        other = f"schemas/datasets/{known[dataset.id].domain}/{dataset.id}.yaml"
+        hint = "an id is the name of one table; give this dataset another id"
+        message = f"this id exists already in {other}"
+        findings.append(ContractError(message, where=source.where("id"), dataset=dataset.id, hint=hint))
     return tuple(findings)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
@@ -39,7 +39,8 @@ class SourceFile:
         except MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 0
             message = f"not valid YAML: {error.problem}"
-            raise ContractErrors([ContractError(message, where=Location(self.name, line))]) from error
+            hint = "indent with spaces, and put a text that holds `: ` or begins with a sign into quotes"
+            raise ContractErrors([ContractError(message, where=Location(self.name, line), hint=hint)]) from error
         if not isinstance(self._tree, Mapping):
             message = "a schema file holds a mapping at its top"
             raise ContractErrors([ContractError(message, where=Location(self.name, 1))])
@@ -94,12 +95,25 @@ def _hint(item: Any, model: type[BaseModel]) -> str:
     """Name the allowed keys of the model that refused one."""
     if item["type"] != "extra_forbidden":
         return ""
-    target: Any = model
+    candidates: list[type[BaseModel]] = [model]
     for part in item["loc"][:-1]:
-        info = getattr(target, "model_fields", {}).get(part)
-        target = info.annotation if info else None
-    fields = getattr(target, "model_fields", None)
-    return f"allowed: {', '.join(sorted(f.alias or n for n, f in fields.items()))}" if fields else ""
+        held = [m for c in candidates for n, f in c.model_fields.items() if part in (n, f.alias) for m in _models(f)]
+        # What is no key of a model is a place in a list, a key of a mapping, or the word that chooses one of several.
+        candidates = held or [c for c in candidates if part in _words(c)] or candidates
+    allowed = {f.alias or n for c in candidates for n, f in c.model_fields.items()}
+    return f"allowed: {', '.join(sorted(allowed))}"
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a field may hold, by itself, as an option, or in a list or mapping."""
+    annotation = getattr(annotation, "annotation", annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]
+
+
+def _words(model: type[BaseModel]) -> set[Any]:
+    return {word for field in model.model_fields.values() for word in get_args(field.annotation)}
 
 
 def _plain(node: Any) -> Any:

@@ -7,8 +7,11 @@ exception inside a validator is a finding too, so that one broken rule hides no 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from itertools import islice, pairwise
 
 from pipelines.contracts.errors import ContractError, ContractErrors, Location
 from pipelines.contracts.model import (
@@ -25,6 +28,7 @@ from pipelines.contracts.model import (
     Share,
     Total,
     Unique,
+    next_major,
 )
 from pipelines.contracts.registry import Registry
 
@@ -74,6 +78,12 @@ UNIT_SUFFIXES: dict[str, str] = {
 }
 """Units that a field's name must end with; other units (vehicles, points, ratios) are said by the noun itself."""
 
+PERSONAL_DAYS = 7
+"""A personal stream's topic and its copy in bronze keep rows no longer, so that an erasure has an end."""
+_SCHEDULE_RUNS = 1000
+_FRIDAY = datetime(2024, 3, 1)
+"""From here the runs of a schedule are looked at: a Friday, so that a free weekend is among the first of them."""
+
 INSTANT_SUFFIXES: dict[str, tuple[str, ...]] = {"timestamp": ("_at",), "date": ("_date", "valid_from", "valid_to")}
 
 
@@ -118,15 +128,20 @@ def event_time_is_a_required_timestamp(dataset: Dataset, registry: Registry) -> 
 
 @validator
 def partition_follows_from_the_event_time(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
-    """A `<event>_date` partition is the UTC day of the timestamp field `<event>_at`."""
+    """A `<event>_date` partition is the UTC day of the timestamp field `<event>_at`: of a live table the event time."""
     if dataset.partition is None or dataset.partition in dataset.has:
         return
     source = dataset.partition_source or ""
+    timed = dataset.stream or dataset.derived
     if not dataset.partition.endswith("_date") or source not in dataset.has:
         hint = "name it <event>_date after a timestamp field <event>_at, or name a field of the dataset"
         yield Finding(f"partition {dataset.partition!r} is derived from no field", ("partition",), hint)
     elif dataset.field(source).type.name != "timestamp" or not dataset.field(source).required:
         yield Finding(f"partition {dataset.partition!r} needs {source!r} to be a required timestamp", ("partition",))
+    elif timed and source != timed.event_time:
+        day = f"{timed.event_time.removesuffix('_at')}_date"
+        message = f"partition {dataset.partition!r} is not the day of the event time {timed.event_time!r}"
+        yield Finding(message, ("partition",), f"write `partition: {day}`")
 
 
 @validator
@@ -136,6 +151,34 @@ def classification_covers_its_fields(dataset: Dataset, registry: Registry) -> It
         if CLASSIFICATIONS.index(item.classification) > CLASSIFICATIONS.index(dataset.classification):
             message = f"is {dataset.classification}, but its field {item.name!r} is {item.classification}"
             yield Finding(message, ("classification",), f"write `classification: {item.classification}`")
+
+
+@validator
+def classification_covers_its_code_lists(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """A field is classified at least as high as the codes that it may hold."""
+    lists = {code_list.id: code_list for code_list in registry.code_lists}
+    for item in dataset.fields:
+        if item.code_list not in lists:
+            continue
+        code_list = lists[item.code_list]
+        level = next((c.classification for c in code_list.columns if c.name == code_list.key), item.classification)
+        if CLASSIFICATIONS.index(item.classification) < CLASSIFICATIONS.index(level):
+            message = f"field {item.name!r} is {item.classification}, the codes of {code_list.id!r} are {level}"
+            hint = f"write `classification: {level}` at {item.name} in schemas/fields.yaml"
+            yield Finding(message, _field_pointer(dataset, item.name), hint)
+
+
+@validator
+def protected_bronze_is_short(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """Bronze of a protected stream ends with its topic; that of a protected table never outlives silver."""
+    kept, pointer = dataset.retention.bronze, ("retention", "bronze")
+    if not dataset.is_protected:
+        return
+    if dataset.stream and kept > timedelta(days=PERSONAL_DAYS):
+        message = f"keeps personal payloads in bronze for {kept.days} days, their topic for {PERSONAL_DAYS}"
+        yield Finding(message, pointer, f"write at most `bronze: {PERSONAL_DAYS} d`")
+    elif dataset.sector and kept > dataset.retention.silver:
+        yield Finding("keeps personal rows longer in bronze than in silver", pointer, "silver is the longest")
 
 
 @validator
@@ -272,8 +315,35 @@ def times_agree(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
             yield Finding(
                 f"{name} looks further back than rebuild", ("stream", name), "the raw topic would not hold it"
             )
-    if dataset.is_protected and stream.rebuild.days > 7:
-        yield Finding("a personal stream keeps its topic for more than 7 days", ("stream", "rebuild"))
+    if dataset.is_protected and stream.rebuild > timedelta(days=PERSONAL_DAYS):
+        message = f"rebuild looks further back than a personal stream's topic, which keeps {PERSONAL_DAYS} days"
+        yield Finding(message, ("stream", "rebuild"), f"write at most `rebuild: {PERSONAL_DAYS} d`")
+
+
+@cache
+def _longest_pause(schedule: str) -> timedelta:
+    """The longest time between two runs of a cron line; ValueError when it is none, or names no day that comes."""
+    from croniter import croniter  # type: ignore[import-untyped]
+
+    runs = list(islice(croniter(schedule, _FRIDAY).all_next(datetime), _SCHEDULE_RUNS))
+    return max((after - before for before, after in pairwise(runs)), default=timedelta.max)
+
+
+@validator
+def schedule_keeps_the_freshness(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """A sector table is read at least as often as it promises to be fresh."""
+    if dataset.sector is None:
+        return
+    pointer = ("sector", "schedule")
+    try:
+        pause = _longest_pause(dataset.sector.schedule)
+    except ValueError as error:
+        hint = "write minute, hour, day, month and weekday, for example `0 2 * * *` for every night at two"
+        yield Finding(f"{dataset.sector.schedule!r} is no cron line: {error}", pointer, hint)
+        return
+    if pause > dataset.sla.freshness:
+        message = f"is read every {pause} at the longest, but promises to be at most {dataset.sla.freshness} old"
+        yield Finding(message, pointer, "read it more often, or promise less at `sla.freshness`")
 
 
 @validator
@@ -297,6 +367,86 @@ def inputs_exist(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
             yield Finding(f"input {name!r} does not exist", ("mart" if dataset.mart else "derived", "inputs"))
 
 
+def _cycle(start: str, edges: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """The shortest way from ``start`` back to itself along ``edges``, both ends included; empty when there is none."""
+    ways: list[tuple[str, ...]] = [(start,)]
+    seen: set[str] = set()
+    for way in ways:
+        for following in sorted(edges.get(way[-1], ())):
+            if following == start:
+                return (*way, start)
+            if following not in seen:
+                seen.add(following)
+                ways.append((*way, following))
+    return ()
+
+
+@validator
+def references_form_no_circle(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """References between datasets lead to an end; a table may refer to itself (a tree of places, for example)."""
+    edges = {
+        d.id: {f.references.dataset for f in d.fields if f.references and f.references.dataset != d.id}
+        for d in registry.datasets
+    }
+    way = _cycle(dataset.id, edges)
+    for item in dataset.fields if way else ():
+        if item.references and item.references.dataset == way[1]:
+            hint = "let the child refer to its parent, and not the parent to its child"
+            message = f"field {item.name!r} closes a circle of references: {' → '.join(way)}"
+            yield Finding(message, _field_pointer(dataset, item.name), hint)
+
+
+@validator
+def inputs_form_no_circle(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """A derived table or mart is not computed from itself, not even through others."""
+    parts = {d.id: d.derived or d.mart for d in registry.datasets}
+    way = _cycle(dataset.id, {name: set(part.inputs) for name, part in parts.items() if part})
+    if way:
+        hint = "a table is built from those before it; take one of these out of `inputs`"
+        pointer = ("mart" if dataset.mart else "derived", "inputs")
+        yield Finding(f"is computed from itself: {' ← '.join(way)}", pointer, hint)
+
+
+def _major(dataset: Dataset) -> int:
+    return int(dataset.version.partition(".")[0])
+
+
+def _superseded(dataset: Dataset, registry: Registry) -> Dataset | None:
+    return next((d for d in registry.datasets if d.id == dataset.supersedes), None)
+
+
+@validator
+def superseded_dataset_exists(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """What a dataset supersedes is still there: readers need time to move."""
+    if dataset.supersedes and _superseded(dataset, registry) is None:
+        hint = "name the dataset whose place it takes; once that one is gone, remove `supersedes`"
+        yield Finding(f"supersedes {dataset.supersedes!r}, which does not exist", ("supersedes",), hint)
+
+
+@validator
+def superseded_dataset_ends(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """A dataset that is superseded says until when it is still filled."""
+    old = _superseded(dataset, registry)
+    if old is not None and old.end_date is None:
+        hint = f"write `end_date: <last day>` in schemas/datasets/{old.domain}/{old.id}.yaml"
+        yield Finding(f"supersedes {old.id!r}, which has no end date", ("supersedes",), hint)
+
+
+@validator
+def superseding_dataset_is_a_new_major(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """A dataset that takes another's place has a higher major version, which its id names: `<id>_v<major>`."""
+    old = _superseded(dataset, registry)
+    if old is None:
+        return
+    wanted_id, wanted_version = next_major(old)
+    if _major(dataset) <= _major(old):
+        message = f"supersedes {old.id!r} {old.version}, but is itself {dataset.version}"
+        yield Finding(message, ("version",), f"write `version: {wanted_version}`")
+    family, _, number = dataset.id.rpartition("_v")
+    if family != wanted_id.rpartition("_v")[0] or number != str(_major(dataset)):
+        yield Finding(f"supersedes {old.id!r} under a name of its own", ("id",), f"write `id: {wanted_id}`")
+
+
 def _naming(name: str, item: ContractField) -> Iterator[str]:
     suffix = UNIT_SUFFIXES.get(item.unit or "")
     if suffix and not name.endswith(suffix):
@@ -308,8 +458,22 @@ def _naming(name: str, item: ContractField) -> Iterator[str]:
         yield "is a boolean and must begin with is_ or has_"
 
 
-def check_dictionary(registry: Registry) -> Iterator[ContractError]:
-    """Check ``fields.yaml``: the naming law, and that every defined field is used somewhere."""
+def undescribed(registry: Registry) -> Iterator[ContractError]:
+    """Fields of ``fields.yaml`` without a ``description`` in Vietnamese and English: a title alone leaves open what
+    is counted, from where and when."""
+    for name, definition in registry.dictionary.items():
+        if definition.description is None:
+            hint = "write `description: {vi: …, en: …}`: one sentence that says what a value means"
+            yield ContractError(
+                f"field {name!r} has no description", where=registry.dictionary_source.where(name), hint=hint
+            )
+
+
+def check_dictionary(registry: Registry, *, described: bool = False) -> Iterator[ContractError]:
+    """Check ``fields.yaml``: the naming law, that every defined field is used somewhere, and with ``described`` that
+    each says what it means (see :func:`undescribed`)."""
+    if described:
+        yield from undescribed(registry)
     used = {f.name for d in registry.datasets for f in d.fields}
     used |= {f.name for c in registry.code_lists for f in c.columns}
     for name, definition in registry.dictionary.items():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from pipelines.contracts.errors import ContractErrors
+from pipelines.contracts.model import next_major
 from pipelines.contracts.registry import Registry, load_registry
-from pipelines.contracts.validators import VALIDATORS, check
+from pipelines.contracts.validators import VALIDATORS, check, check_dictionary
 
 SCHEMAS = Path(__file__).parents[3] / "schemas"
 
@@ -31,6 +33,18 @@ def _findings(schemas: Path) -> str:
     with pytest.raises(ContractErrors) as caught:
         check(load_registry(schemas))
     return str(caught.value)
+
+
+def _sound_but_for_unused_fields(schemas: Path) -> Registry:
+    """Load and check; a shared field that no dataset uses yet is nothing that these tests are about."""
+    registry = load_registry(schemas)
+    found = ""
+    try:
+        check(registry)
+    except ContractErrors as errors:
+        found = str(errors)
+    assert all("is used by no dataset" in line for line in found.splitlines()), found
+    return registry
 
 
 def test_the_contracts_of_the_city_are_sound() -> None:
@@ -60,6 +74,18 @@ def test_an_unknown_dataset_lists_those_there_are() -> None:
         ("datasets/flood/river_stage.yaml", "watermark: 10 min", "watermark: ten", "'ten' is not a duration"),
         ("datasets/flood/river_stage.yaml", "id: river_stage", "id: river_level", "the file of 'river_level' is"),
         ("datasets/flood/river_stage.yaml", "key: [", "key: [\n  [", "not valid YAML"),
+        (
+            "datasets/flood/river_stage.yaml",
+            "stream: {event_time",
+            "stream: {window: 1 h, event_time",
+            "unknown key 'stream.window' (allowed: accepts, cadence, dedupe, event_time, partitions, rebuild, water",
+        ),
+        (
+            "datasets/flood/river_stage.yaml",
+            "{rule: row_count, minimum: 1}",
+            "{rule: row_count, minimum: 1, at_least: 2}",
+            "unknown key 'quality.0.row_count.at_least' (allowed: minimum, rule)",
+        ),
         ("fields.yaml", 'stage_m: {type: "decimal(9,3)"', "stage_m: {type: float", "'float' is not a logical type"),
         ("codelists/agencies.yaml", "name_en: Department of Health", "nam_en: Department of Health", "has nam_en"),
         ("codelists/wards.yaml", "file: wards.csv", "file: absent.csv", "the file absent.csv does not exist"),
@@ -71,6 +97,18 @@ def test_a_broken_file_is_named_with_its_line(schemas: Path, file: str, old: str
         load_registry(schemas)
     assert expected in str(caught.value)
     assert f"schemas/{file}:" in str(caught.value)
+
+
+def test_an_id_that_exists_twice_is_refused(schemas: Path) -> None:
+    text = (schemas / "datasets/flood/river_stage.yaml").read_text(encoding="utf-8")
+    copy = schemas / "datasets/transport/river_stage.yaml"
+    copy.write_text(text.replace("domain: flood", "domain: transport"), encoding="utf-8")
+    with pytest.raises(ContractErrors) as caught:
+        load_registry(schemas)
+    assert (
+        "schemas/datasets/transport/river_stage.yaml:1: river_stage: this id exists already in "
+        "schemas/datasets/flood/river_stage.yaml (an id is the name of one table; give this dataset another id)"
+    ) in str(caught.value)
 
 
 def test_all_findings_are_shown_at_once(schemas: Path) -> None:
@@ -108,7 +146,7 @@ BROKEN = {
     ),
     "personal_data_has_purpose_and_basis": (
         "datasets/camera/violation_event.yaml",
-        "legal_basis: Luật Bảo vệ dữ liệu cá nhân 91/2025; Nghị định 356/2025\n",
+        "legal_basis: [luat_91_2025, nd_356_2025]\n",
         "",
         "holds personal data without `legal_basis`",
     ),
@@ -143,7 +181,88 @@ BROKEN = {
         "inputs: [fct_river_level",
         "input 'fct_river_level' does not exist",
     ),
+    "systems_exist": (
+        "datasets/flood/river_stage.yaml",
+        "owner: H57.NNMT",
+        "systems: [18, 99]\nowner: H57.NNMT",
+        "system 99 is not in schemas/systems.yaml",
+    ),
+    "legal_bases_are_listed": (
+        "datasets/camera/violation_event.yaml",
+        "legal_basis: [luat_91_2025",
+        "legal_basis: [luat_91",
+        "legal basis 'luat_91' is not listed (allowed: kh_334_2026",
+    ),
+    "references_lead_to_keys": (
+        "datasets/flood/river_stage.yaml",
+        "- station_id: {required: true}",
+        "- station_id: {required: true, references: dim_station.river_name}",
+        "field 'station_id' references dim_station.river_name, which is no key",
+    ),
+    "samples_name_fields": (
+        "datasets/flood/river_stage.yaml",
+        "sla: {",
+        "sample: {rows: 10, fields: {stage_cm: {kind: uniform, parameters: [0, 1]}}}\nsla: {",
+        "sample names the absent field 'stage_cm'",
+    ),
+    "classification_covers_its_code_lists": (
+        "fields.yaml",
+        "code: {type: string, title: {vi: Mã, en: Code}",
+        "code: {type: string, classification: internal, title: {vi: Mã, en: Code}",
+        "field 'agency_id' is open, the codes of 'agencies' are internal (write `classification: internal` at agency_",
+    ),
+    "protected_bronze_is_short": (
+        "datasets/camera/violation_event.yaml",
+        "bronze: 7 d",
+        "bronze: 90 d",
+        "keeps personal payloads in bronze for 90 days, their topic for 7 (write at most `bronze: 7 d`)",
+    ),
+    "schedule_keeps_the_freshness": (
+        "datasets/health/med_price.yaml",
+        'schedule: "0 2 * * *"',
+        'schedule: "0 2 * * 1-5"',
+        "is read every 3 days, 0:00:00 at the longest, but promises to be at most 2 days, 0:00:00 old",
+    ),
+    "references_form_no_circle": (
+        "datasets/flood/river_stage.yaml",
+        "- station_id: {required: true}",
+        "- station_id: {required: true, references: rain_gauge.station_id}",
+        "closes a circle of references: river_stage → rain_gauge → river_stage",
+    ),
+    "inputs_form_no_circle": (
+        "datasets/flood/fct_river_stage.yaml",
+        "inputs: [",
+        "inputs: [kpi_flood_alarm, ",
+        "is computed from itself: fct_river_stage ← kpi_flood_alarm ← fct_river_stage",
+    ),
+    "superseded_dataset_exists": (
+        "datasets/flood/river_stage.yaml",
+        "owner: H57.NNMT",
+        "supersedes: river_level\nowner: H57.NNMT",
+        "supersedes 'river_level', which does not exist",
+    ),
+    "superseded_dataset_ends": (
+        "datasets/flood/river_stage.yaml",
+        "owner: H57.NNMT",
+        "supersedes: rain_gauge\nowner: H57.NNMT",
+        "supersedes 'rain_gauge', which has no end date (write `end_date: <last day>` in "
+        "schemas/datasets/flood/rain_gauge.yaml)",
+    ),
+    "superseding_dataset_is_a_new_major": (
+        "datasets/flood/river_stage.yaml",
+        "owner: H57.NNMT",
+        "supersedes: rain_gauge\nowner: H57.NNMT",
+        "supersedes 'rain_gauge' 1.0.0, but is itself 1.0.0 (write `version: 2.0.0`)",
+    ),
 }
+BEFORE: dict[str, tuple[str, str, str]] = {
+    "references_form_no_circle": (
+        "datasets/flood/rain_gauge.yaml",
+        "- station_id: {required: true}",
+        "- station_id: {required: true, references: river_stage.station_id}",
+    ),
+}
+"""An edit that another file needs first, so that the broken one breaks what it is meant to."""
 
 
 def test_every_validator_has_a_failing_fixture() -> None:
@@ -153,8 +272,113 @@ def test_every_validator_has_a_failing_fixture() -> None:
 @pytest.mark.parametrize("name", sorted(BROKEN))
 def test_a_validator_finds_what_it_is_for(schemas: Path, name: str) -> None:
     file, old, new, expected = BROKEN[name]
+    if name in BEFORE:
+        _edit(schemas, *BEFORE[name])
     _edit(schemas, file, old, new)
     assert expected in _findings(schemas)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        (
+            "datasets/camera/violation_event.yaml",
+            "rebuild: 7 d",
+            "rebuild: 8 d",
+            "rebuild looks further back than a personal stream's topic, which keeps 7 days",
+        ),
+        (
+            "datasets/flood/rain_gauge.yaml",
+            "dedupe: 24 h",
+            "dedupe: 31 d",
+            "dedupe looks further back than rebuild (the raw topic would not hold it)",
+        ),
+        (
+            "datasets/services/feedback_ticket.yaml",
+            "bronze: 90 d, silver: 5 years",
+            "bronze: 6 years, silver: 5 years",
+            "keeps personal rows longer in bronze than in silver",
+        ),
+        (
+            "datasets/services/feedback_ticket.yaml",
+            "silver: 5 years",
+            "silver: 11 years",
+            "keeps silver for 4015 days, luat_91_2025 allows 3650",
+        ),
+        (
+            "datasets/flood/flood_alert.yaml",
+            "partition: transition_date",
+            "partition: raised_date",
+            "partition 'raised_date' needs 'raised_at' to be a required timestamp",
+        ),
+        (
+            "datasets/health/med_price.yaml",
+            'schedule: "0 2 * * *"',
+            'schedule: "at night"',
+            "'at night' is no cron line",
+        ),
+        (
+            "datasets/health/med_price.yaml",
+            'schedule: "0 2 * * *"',
+            'schedule: "0 0 31 2 *"',
+            "'0 0 31 2 *' is no cron line",
+        ),
+        (
+            "datasets/flood/kpi_flood_alarm.yaml",
+            "inputs: [fct_river_stage",
+            "inputs: [kpi_flood_alarm",
+            "is computed from itself: kpi_flood_alarm ← kpi_flood_alarm",
+        ),
+        (
+            "datasets/flood/river_stage.yaml",
+            "owner: H57.NNMT",
+            "supersedes: rain_gauge\nowner: H57.NNMT",
+            "supersedes 'rain_gauge' under a name of its own (write `id: rain_gauge_v2`)",
+        ),
+    ],
+)
+def test_a_validator_finds_each_way_to_break_its_rule(
+    schemas: Path, file: str, old: str, new: str, expected: str
+) -> None:
+    _edit(schemas, file, old, new)
+    assert expected in _findings(schemas)
+
+
+def test_a_live_partition_is_the_day_of_its_event_time(schemas: Path) -> None:
+    _edit(schemas, "datasets/flood/flood_alert.yaml", "  - raised_at\n", "  - raised_at: {required: true}\n")
+    _edit(schemas, "datasets/flood/flood_alert.yaml", "partition: transition_date", "partition: raised_date")
+    assert "is not the day of the event time 'transition_at' (write `partition: transition_date`)" in _findings(schemas)
+
+
+def test_a_table_may_refer_to_itself(schemas: Path) -> None:
+    reference = "- station_id: {required: true, references: dim_station.station_id}"
+    _edit(schemas, "datasets/flood/dim_station.yaml", "- station_id: {required: true}", reference)
+    _sound_but_for_unused_fields(schemas)
+
+
+def test_a_new_major_beside_an_ending_dataset_is_sound(schemas: Path) -> None:
+    file = "datasets/flood/river_stage.yaml"
+    text = (schemas / file).read_text(encoding="utf-8")
+    text = text.replace("id: river_stage", "id: river_stage_v2\nsupersedes: river_stage")
+    text = text.replace("version: 1.0.0", "version: 2.0.0")
+    (schemas / "datasets/flood/river_stage_v2.yaml").write_text(text, encoding="utf-8")
+    _edit(schemas, file, "owner: H57.NNMT", "end_date: 2027-06-30\nowner: H57.NNMT")
+    registry = _sound_but_for_unused_fields(schemas)
+    assert registry.dataset("river_stage").end_date == date(2027, 6, 30)
+    assert next_major(registry.dataset("river_stage_v2")) == ("river_stage_v3", "3.0.0")
+
+
+def test_a_field_without_a_description_is_found_once_descriptions_are_asked_for(schemas: Path) -> None:
+    _edit(
+        schemas,
+        "fields.yaml",
+        "stage_m: {type",
+        "spare_m: {type: double, unit: m, title: {vi: a, en: b}}\nstage_m: {type",
+    )
+    registry = load_registry(schemas)
+    found = [str(error) for error in check_dictionary(registry, described=True) if "'spare_m'" in str(error)]
+    assert any("field 'spare_m' has no description (write `description: {vi: …, en: …}`" in text for text in found)
+    assert not any("has no description" in str(error) for error in check_dictionary(registry))
 
 
 @pytest.mark.parametrize(
