@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.commands import evolution
 from pipelines.contracts import artifacts, validators
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.contracts.targets import dbt, delta, great_expectations, kafka
@@ -112,3 +113,6 @@ def show(
         _console.print(f"silver.{found.id}: {names}")
     if found.topic:
         _console.print("topics: " + ", ".join(t.name for t in kafka.topics(found, simulated_clock=False)))
+
+
+evolution.add_to(contracts_app)
