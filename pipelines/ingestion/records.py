@@ -16,7 +16,8 @@ from pipelines.contracts import system
 from pipelines.contracts.logical_types import LogicalType
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.targets import delta
-from pipelines.landing.tables import TableSpec, ensure_table
+from pipelines.landing.spec import TableSpec
+from pipelines.landing.tables import ensure_table
 from pipelines.runtime.settings import Settings
 
 log = logging.getLogger(__name__)

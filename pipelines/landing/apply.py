@@ -20,7 +20,7 @@ from pipelines.landing.arrow import Column, Int8s, bools, keep, nulls, repeat, t
 from pipelines.landing.arrow import kernels as pc
 from pipelines.landing.checks import Check, Encrypt, check_rows, compile_checks
 from pipelines.landing.landed import Landed, open_landed
-from pipelines.landing.resolve import EFFECT_NAMES, INSERTED, content_columns, group_ids, resolve, version_columns
+from pipelines.landing.resolve import EFFECT_NAMES, INSERTED, compared_columns, group_ids, resolve, version_columns
 from pipelines.landing.shared import (
     PART,
     POSITION,
@@ -173,9 +173,9 @@ class Silver:
         return [str(value) for value in rows[name].unique().to_pylist()]
 
     def _stored(self, wanted: pa.Table) -> pa.Table:
-        """The table's rows that share a key with `wanted`: key, version and content columns."""
+        """The table's rows that share a key with `wanted`: what :func:`resolve` compares."""
         dataset = self.dataset
-        columns = [*dict.fromkeys((*dataset.key, *version_columns(dataset), *content_columns(dataset)))]
+        columns = list(compared_columns(dataset))
         partitions = self._pruned_by(wanted)
         predicate = [(str(dataset.partition), "in", partitions)] if partitions is not None else None
         source = self.sink.table.to_pyarrow_dataset(file_pruning_predicate=predicate)

@@ -13,8 +13,9 @@ from pipelines.landing.broker import Broker
 from pipelines.landing.lease import is_held, lease
 from pipelines.landing.routes import RouteSpec, route_specs
 from pipelines.landing.sink import Sink
+from pipelines.landing.spec import TableSpec
 from pipelines.landing.status import read_status
-from pipelines.landing.tables import TableSpec, bronze_spec, quality_spec, silver_spec
+from pipelines.landing.tables import bronze_spec, quality_spec, silver_spec
 from pipelines.landing.watch import flush_path
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings

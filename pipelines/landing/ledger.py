@@ -2,7 +2,8 @@
 
 No term is the difference of others. A rebuilt job repeats offsets: of several outcomes of one offset that counts which
 moved the table most (inserted, updated, quarantined, unchanged, duplicate, refused). A repeat finds its own row already
-there and says `unchanged`, so the stronger word is the first one, said when it happened.
+there and says `unchanged` (or `updated`, when a newer contract reads more in it), so the stronger word is the first
+one, said when it happened.
 """
 
 from __future__ import annotations

@@ -42,6 +42,19 @@ def content_columns(dataset: Dataset) -> tuple[str, ...]:
     return (*names, "origin") if dataset.derived else names
 
 
+def optional_columns(dataset: Dataset) -> tuple[str, ...]:
+    """The fields that a stream's row may lack; empty for the others, which compare their whole content."""
+    if dataset.stream is None:
+        return ()
+    return tuple(f.name for f in dataset.fields if not f.required and f.name not in dataset.key)
+
+
+def compared_columns(dataset: Dataset) -> tuple[str, ...]:
+    """Everything that :func:`resolve` looks at, the key first."""
+    parts = (dataset.key, version_columns(dataset), content_columns(dataset), optional_columns(dataset))
+    return tuple(dict.fromkeys(name for part in parts for name in part))
+
+
 @dataclass(frozen=True)
 class Resolution:
     """`effects`: number in EFFECT_NAMES per batch row. `inserts`, `updates`: batch rows to write, one per key."""
@@ -70,11 +83,20 @@ def _codes(column: Column) -> tuple[Int64s, int]:
     return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), max(len(encoded.dictionary), 1)
 
 
-def _ranks(table: pa.Table, columns: Sequence[str]) -> Int64s:
-    """Dense rank of each row by `columns`; equal rows share one."""
+def _versions(dataset: Dataset, table: pa.Table) -> Int64s:
+    """Dense rank of each row by its version; equal rows share one.
+
+    Of two readings of one raw record the one with more known values is the newer: a contract that gained an optional
+    field reads the raw topic again, and older rows get the value that their payload had all along. One that says less
+    (still on its way when the contract changed) takes nothing back.
+    """
     if not table.num_rows:
         return np.zeros(0, dtype=np.int64)
-    values = [integers(table[name]) for name in columns]
+    values = [integers(table[name]) for name in version_columns(dataset)]
+    known = np.zeros(table.num_rows, dtype=np.int64)
+    for name in optional_columns(dataset):
+        known += bools(table[name].is_valid())
+    values.append(known)
     order = np.lexsort(values[::-1])
     changed = np.zeros(len(order), dtype=bool)
     for column in values:
@@ -101,10 +123,9 @@ def differing(table: pa.Table, columns: Sequence[str], left: Int64s, right: Int6
 def resolve(dataset: Dataset, batch: pa.Table, stored: pa.Table) -> Resolution:
     """Apply `batch` (in order of arrival) to the `stored` rows that share its keys.
 
-    Both hold the key, :func:`version_columns` and :func:`content_columns`; `stored` has at most one row per key.
+    Both hold :func:`compared_columns`; `stored` has at most one row per key.
     """
-    content = content_columns(dataset)
-    columns = [*dict.fromkeys((*dataset.key, *version_columns(dataset), *content))]
+    columns = list(compared_columns(dataset))
     both = pa.concat_tables([stored.select(columns), batch.select(columns)])
     count, known = both.num_rows, stored.num_rows
     effects = np.full(batch.num_rows, UNCHANGED, dtype=np.int8)
@@ -115,7 +136,7 @@ def resolve(dataset: Dataset, batch: pa.Table, stored: pa.Table) -> Resolution:
     first = np.ones(count, dtype=bool)
     first[1:] = ids[order][1:] != ids[order][:-1]
     segment = np.cumsum(first) - 1
-    version = _ranks(both, version_columns(dataset))[order]
+    version = _versions(dataset, both)[order]
     span = int(version.max()) + 1
     running = np.maximum.accumulate(segment * span + version) - segment * span
     before = np.empty(count, dtype=np.int64)

@@ -16,7 +16,8 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
-from pipelines.landing.tables import TableSpec, ensure_table
+from pipelines.landing.spec import TableSpec
+from pipelines.landing.tables import ensure_table
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
 from deltalake import DeltaTable
-from deltalake import Field as DeltaField
-from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import TableNotFoundError
 
 from pipelines.contracts import system
@@ -17,7 +13,8 @@ from pipelines.contracts.logical_types import LogicalType
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import delta
-from pipelines.runtime.errors import LakeError
+from pipelines.landing.migrate import migrate
+from pipelines.landing.spec import TableSpec
 from pipelines.runtime.settings import Settings
 
 OUTCOME, DEAD_LETTER, QUARANTINE = "outcome", "dead_letter", "quarantine"
@@ -28,27 +25,6 @@ _QUALITY: Mapping[str, tuple[tuple[tuple[str, LogicalType], ...], str]] = {
 }
 
 
-class TableDisagrees(LakeError):
-    """An existing table is not what its contract says; nothing is written to it."""
-
-
-@dataclass(frozen=True)
-class TableSpec:
-    """One Delta table before it exists: `layer.name`, columns in order, partitioning, CHECKs and texts."""
-
-    layer: str
-    name: str
-    schema: pa.Schema
-    partition_by: tuple[str, ...] = ()
-    constraints: Mapping[str, str] = field(default_factory=dict)
-    description: str = ""
-
-    @property
-    def id(self) -> str:
-        """`silver.river_stage`: the name in leases, logs and the status."""
-        return f"{self.layer}.{self.name}"
-
-
 def silver_spec(dataset: Dataset) -> TableSpec:
     """The one table of a contract: typed, unique by key."""
     return TableSpec(
@@ -57,6 +33,7 @@ def silver_spec(dataset: Dataset) -> TableSpec:
         schema=delta.arrow_schema(dataset, "silver"),
         partition_by=tuple(delta.partition_by(dataset, "silver")),
         constraints=delta.constraints(dataset),
+        required=_required(dataset),
         description=f"{dataset.title.vi} — {dataset.title.en}. {dataset.description.purpose.vi}",
     )
 
@@ -72,8 +49,14 @@ def bronze_spec(dataset: Dataset) -> TableSpec:
         name=dataset.id,
         schema=delta.arrow_schema(dataset, "bronze"),
         partition_by=tuple(delta.partition_by(dataset, "bronze")),
+        # Of a stream bronze has the payload only: its columns are the platform's own.
+        required=() if dataset.stream else _required(dataset),
         description=f"{dataset.title.vi}: bản ghi gốc như đã nhận — as received.",
     )
+
+
+def _required(dataset: Dataset) -> tuple[str, ...]:
+    return tuple(f.name for f in dataset.fields if f.required or f.name in dataset.key)
 
 
 def quality_spec(name: str) -> TableSpec:
@@ -90,19 +73,19 @@ def table_specs(registry: Registry) -> tuple[TableSpec, ...]:
 
 
 def ensure_tables(settings: Settings, registry: Registry) -> dict[str, DeltaTable]:
-    """Create what is missing, widen what a contract added, and return a handle per `layer.name`.
+    """Create what is missing, add what contracts gained, and return a handle per `layer.name`.
 
     Raises:
-        TableDisagrees: an existing table has other columns, types or partitions than its contract.
+        TableDisagrees: an existing table is something else than its contract says.
     """
     return {spec.id: ensure_table(settings, spec) for spec in table_specs(registry)}
 
 
 def ensure_table(settings: Settings, spec: TableSpec) -> DeltaTable:
-    """Create one table, or check it; idempotent, and safe after a crash between creation and its CHECKs.
+    """Create one table, or bring it to what its contract says now; idempotent, and safe after a crash on the way.
 
     Raises:
-        TableDisagrees: the table exists and is not what the contract says.
+        TableDisagrees: the table exists, and its contract asks for what only a new table can be.
     """
     path = settings.table_path(spec.layer, spec.name)
     table = _open(path)
@@ -117,8 +100,7 @@ def ensure_table(settings: Settings, spec: TableSpec) -> DeltaTable:
             description=spec.description,
             configuration=delta.PROPERTIES,
         )
-    _widen(table, spec)
-    _check(table, spec)
+    migrate(table, spec)
     known = table.metadata().configuration
     for name, expression in spec.constraints.items():
         if f"delta.constraints.{name}" not in known:
@@ -133,38 +115,3 @@ def _open(path: Path) -> DeltaTable | None:
         return DeltaTable(str(path))
     except TableNotFoundError:
         return None
-
-
-def _expected(spec: TableSpec) -> dict[str, DeltaField]:
-    return {f.name: f for f in DeltaSchema.from_arrow(spec.schema).fields}
-
-
-def _widen(table: DeltaTable, spec: TableSpec) -> None:
-    """Add the columns that a newer contract has: widening is free, every older row reads as NULL."""
-    present = {f.name for f in table.schema().fields}
-    expected = _expected(spec)
-    if present <= set(expected) and set(expected) - present:
-        table.alter.add_columns([f for name, f in expected.items() if name not in present])
-
-
-def _check(table: DeltaTable, spec: TableSpec) -> None:
-    present = {f.name: str(f.type) for f in table.schema().fields}
-    expected = {name: str(f.type) for name, f in _expected(spec).items()}
-    problems = [
-        *(f"column {name} is not in the contract" for name in sorted(set(present) - set(expected))),
-        *(f"column {name} is missing" for name in sorted(set(expected) - set(present))),
-        *(
-            f"column {name} is {present[name]}, the contract says {expected[name]}"
-            for name in sorted(set(present) & set(expected))
-            if present[name] != expected[name]
-        ),
-    ]
-    partitions = tuple(table.metadata().partition_columns)
-    if partitions != spec.partition_by:
-        problems.append(f"it is partitioned by {partitions or 'nothing'}, the contract says {spec.partition_by}")
-    if problems:
-        raise TableDisagrees(
-            f"The table {spec.id} at {table.table_uri} disagrees with its contract: {'; '.join(problems)}.",
-            "A new column needs nothing; for anything else raise the contract's major version and rebuild the table "
-            "from bronze in another namespace, or restore the contract.",
-        )
