@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.commands import evolution
+from pipelines.commands import authoring, evolution
 from pipelines.contracts import artifacts, validators
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.contracts.targets import dbt, delta, great_expectations, kafka
@@ -116,3 +116,4 @@ def show(
 
 
 evolution.add_to(contracts_app)
+authoring.add_to(contracts_app)

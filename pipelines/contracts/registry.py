@@ -103,7 +103,7 @@ def load_registry(schemas: Path) -> Registry:
     for path in sorted((schemas / "datasets").rglob("*.yaml")):
         try:
             source = SourceFile(path, schemas.parent)
-            dataset = _dataset(source, dictionary)
+            dataset = resolve_dataset(source, dictionary)
             findings.extend(_placement(dataset, source, path, datasets))
             datasets[dataset.id], sources[dataset.id] = dataset, source
         except ContractErrors as errors:
@@ -165,7 +165,12 @@ def _fields(
     return resolved, findings
 
 
-def _dataset(source: SourceFile, dictionary: Mapping[str, FieldDefinition]) -> Dataset:
+def resolve_dataset(source: SourceFile, dictionary: Mapping[str, FieldDefinition]) -> Dataset:
+    """Build the dataset of one file, its fields joined with the dictionary.
+
+    Raises:
+        ContractErrors: every finding of the file, each with its line.
+    """
     dataset_id = str(source.data.get("id", source.path.stem))
     fields, findings = _fields(source, source.data.get("fields"), dictionary, "fields", dataset_id)
     if findings:

@@ -21,6 +21,7 @@ from pipelines.contracts.model import (
     Completeness,
     ContractField,
     Dataset,
+    FieldDefinition,
     Pattern,
     Product,
     RequiredTogether,
@@ -458,6 +459,13 @@ def _naming(name: str, item: ContractField) -> Iterator[str]:
         yield "is a boolean and must begin with is_ or has_"
 
 
+def check_field(name: str, definition: FieldDefinition, where: Location) -> Iterator[ContractError]:
+    """Check one entry of the dictionary against the naming law."""
+    item = ContractField.model_validate({**dict(definition), "name": name})
+    for problem in _naming(name, item):
+        yield ContractError(f"field {name!r} {problem}", where=where)
+
+
 def undescribed(registry: Registry) -> Iterator[ContractError]:
     """Fields of ``fields.yaml`` without a ``description`` in Vietnamese and English: a title alone leaves open what
     is counted, from where and when."""
@@ -478,9 +486,7 @@ def check_dictionary(registry: Registry, *, described: bool = False) -> Iterator
     used |= {f.name for c in registry.code_lists for f in c.columns}
     for name, definition in registry.dictionary.items():
         where = registry.dictionary_source.where(name)
-        item = ContractField.model_validate({**dict(definition), "name": name})
-        for problem in _naming(name, item):
-            yield ContractError(f"field {name!r} {problem}", where=where)
+        yield from check_field(name, definition, where)
         if name not in used:
             yield ContractError(f"field {name!r} is used by no dataset", where=where, hint="remove it, or use it")
 
@@ -493,14 +499,18 @@ def check(registry: Registry) -> None:
     """
     findings = list(check_dictionary(registry))
     for dataset in registry.datasets:
-        for name, rule in VALIDATORS.items():
-            try:
-                findings.extend(
-                    ContractError(f.message, where=registry.where(dataset, *f.pointer), dataset=dataset.id, hint=f.hint)
-                    for f in rule(dataset, registry)
-                )
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                where: Location = registry.where(dataset)
-                findings.append(ContractError(f"validator {name} failed: {error!r}", where=where, dataset=dataset.id))
+        findings.extend(check_dataset(dataset, registry))
     if findings:
         raise ContractErrors(findings)
+
+
+def check_dataset(dataset: Dataset, registry: Registry) -> Iterator[ContractError]:
+    """Run every validator over one dataset of the registry."""
+    for name, rule in VALIDATORS.items():
+        try:
+            for found in rule(dataset, registry):
+                where = registry.where(dataset, *found.pointer)
+                yield ContractError(found.message, where=where, dataset=dataset.id, hint=found.hint)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            message = f"validator {name} failed: {error!r}"
+            yield ContractError(message, where=registry.where(dataset), dataset=dataset.id)
