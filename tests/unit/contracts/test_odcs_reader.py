@@ -1,0 +1,384 @@
+"""ODCS files become contracts; what has no place is told with its line, and another version is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.commands.contracts import contracts_app
+from pipelines.contracts.draft import Draft, check_draft, contract_text
+from pipelines.contracts.errors import ContractErrors
+from pipelines.contracts.odcs_reader import read_odcs
+from pipelines.contracts.registry import Registry, load_registry
+from pipelines.runtime.errors import LakeError
+
+ROOT = Path(__file__).parents[3]
+HEAD = "apiVersion: v3.1.0\nkind: DataContract\nid: 53581432-6c55-4ba2-a65f-72344a91553a\nstatus: active\n"
+NOISE = (
+    HEAD
+    + """version: "1.2"
+domain: Environment
+dataProduct: Noise
+tenant: Hue
+description:
+  purpose: Tiếng ồn tại các điểm đo — Noise at the measuring points
+  usage: Compare by hour of day.
+  limitations: Single points.
+servers:
+  - {server: prod, type: kafka, host: "broker:9092"}
+  - {server: lake, type: trino, host: query, catalog: lake, schema: published}
+team:
+  name: Sở Y tế
+schema:
+  - name: noise_point
+    physicalType: table
+    businessName: Điểm đo tiếng ồn
+    dataGranularityDescription: one minute of one point
+    properties:
+      - name: pointId
+        logicalType: string
+        primaryKey: true
+        primaryKeyPosition: 1
+        logicalTypeOptions: {pattern: "P[0-9]+", maxLength: 12}
+      - name: measured_at
+        logicalType: date
+        physicalType: timestamp
+        primaryKey: true
+        primaryKeyPosition: 2
+      - name: noise_db
+        logicalType: number
+        physicalType: DECIMAL(5,1)
+        required: true
+        businessName: Mức ồn — Noise level
+        description: Mức trung bình trong phút — Mean level of the minute
+        classification: public
+        logicalTypeOptions: {minimum: 0, maximum: 160}
+        customProperties:
+          - {property: unit, value: dB}
+          - {property: calibrated, value: true}
+        quality:
+          - {metric: nullValues, mustBeLessOrEqualTo: 5, unit: percent, businessImpact: operational}
+          - {type: sql, query: "select 1", mustBe: 1}
+        examples: [55.5]
+      - name: ward_code
+        logicalType: string
+        relationships:
+          - {type: foreignKey, to: dim_ward.ward_code}
+          - {to: elsewhere.id}
+      - name: place
+        logicalType: object
+        properties: []
+      - name: serial_text
+        logicalType: string
+        unique: true
+        classification: restricted
+    quality:
+      - {metric: rowCount, mustBeGreaterThan: 9}
+      - {metric: duplicateValues, mustBe: 0, arguments: {properties: [pointId, measured_at]}}
+slaProperties:
+  - {property: latency, value: 5, unit: min}
+  - {property: frequency, value: 1, unit: min}
+  - {property: retention, value: 2, unit: y}
+  - {property: generalAvailability, value: 2026-01-01}
+  - {property: latency, value: 3, unit: d, element: other_table}
+support:
+  - {channel: mail, url: "mailto:noise@example.org"}
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return load_registry(ROOT / "schemas")
+
+
+def _file(folder: Path, text: str, name: str = "noise.odcs.yaml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _refused(folder: Path, text: str, registry: Registry) -> str:
+    with pytest.raises(ContractErrors) as caught:
+        read_odcs(_file(folder, text), registry)
+    return str(caught.value)
+
+
+def _one(folder: Path, text: str, registry: Registry, **more: Any) -> Draft:
+    (draft,) = read_odcs(_file(folder, text), registry, **more)
+    return draft
+
+
+def test_a_stream_of_v3_1_becomes_a_contract(tmp_path: Path, registry: Registry) -> None:
+    draft = _one(tmp_path, NOISE, registry, domain="camera")
+    assert draft.contract == {
+        "id": "noise_point",
+        "domain": "camera",
+        "version": "1.2.0",
+        "title": {"vi": "Điểm đo tiếng ồn", "en": "Điểm đo tiếng ồn"},
+        "description": {
+            "purpose": {"vi": "Tiếng ồn tại các điểm đo", "en": "Noise at the measuring points"},
+            "usage": "Compare by hour of day.",
+            "limitations": "Single points.",
+        },
+        "owner": "H57.YT",
+        "classification": "sensitive",
+        "grain": "one minute of one point",
+        "key": ["point_id", "measured_at"],
+        "fields": [
+            {"point_id": {"required": True}},
+            {"measured_at": {"required": True}},
+            {"noise_db": {"required": True}},
+            {"ward_code": {"references": "dim_ward.ward_code"}},
+            "serial_text",
+        ],
+        "stream": {
+            "event_time": "measured_at", "watermark": "1 min", "cadence": "1 min", "dedupe": "24 h", "rebuild": "7 d",
+        },
+        "sla": {"freshness": "5 min"},
+        "retention": {"bronze": "90 d", "silver": "2 years"},
+        "quality": [
+            {"rule": "pattern", "field": "point_id", "pattern": "P[0-9]+"},
+            {"rule": "completeness", "field": "noise_db", "minimum_pct": 95},
+            {"rule": "unique", "fields": ["serial_text"]},
+            {"rule": "row_count", "minimum": 10},
+        ],
+    }  # fmt: skip
+    assert draft.fields["noise_db"] == {
+        "type": "decimal(5,1)",
+        "unit": "dB",
+        "title": {"vi": "Mức ồn", "en": "Noise level"},
+        "description": {"vi": "Mức trung bình trong phút", "en": "Mean level of the minute"},
+        "classification": "open",
+        "minimum": 0,
+        "maximum": 160,
+    }
+    assert draft.fields["measured_at"]["type"] == "timestamp"
+    assert draft.fields["serial_text"]["classification"] == "sensitive"
+
+
+def test_what_is_not_taken_over_is_told_with_its_line(tmp_path: Path, registry: Registry) -> None:
+    notes = _one(tmp_path, NOISE, registry).notes
+    lines = dict(enumerate(NOISE.splitlines(), 1))
+
+    def line_of(text: str) -> int:
+        return next(number for number, line in lines.items() if text in line)
+
+    for text, words in (
+        ('version: "1.2"', "version 1.2 is written 1.2.0"),
+        ("domain: Environment", "domain is 'environment' here"),
+        ("dataProduct", "dataProduct is not taken over"),
+        ("tenant", "tenant is not taken over"),
+        ("server: lake", "the server 'lake' is not taken over"),
+        ("name: pointId", "property 'pointId' is the field 'point_id'"),
+        ("maxLength", "logicalTypeOptions.maxLength is not taken over"),
+        ("calibrated", "the custom property calibrated is not taken over"),
+        ("businessImpact", "businessImpact is not taken over"),
+        ("type: sql", "the quality check 'sql' is not taken over"),
+        ("examples", "examples is not taken over"),
+        ("elsewhere.id", "the relationship to 'elsewhere.id' leads to no key"),
+        ("name: place", "property 'place' is of type object and left out"),
+        ("generalAvailability", "the service level generalAvailability = 2026-01-01 is not taken over"),
+        ("other_table", "the service level of 'other_table' is not taken over"),
+        ("support:", "support is not taken over"),
+    ):
+        assert any(f"noise.odcs.yaml:{line_of(text)}: " in note and words in note for note in notes), (text, notes)
+
+
+def test_a_table_of_v3_0_is_read_from_its_database(tmp_path: Path, registry: Registry) -> None:
+    text = """apiVersion: v3.0.2
+kind: DataContract
+version: 1.0.0
+domain: health
+customProperties:
+  - {property: owner, value: H57.YT}
+servers: [{server: db, type: postgres, schema: soyt, host: h}]
+schema:
+  - name: Vaccine Stock
+    physicalName: soyt.vaccine_stock
+    description: Doses in stock
+    properties:
+      - {name: facility_id, logicalType: string, primaryKey: true}
+      - {name: counted_date, logicalType: date, partitioned: true}
+      - {name: dose_count, logicalType: integer, physicalType: bigint}
+      - {name: ratio, logicalType: number}
+      - {name: is_cold, physicalType: bool}
+slaProperties: [{property: latency, value: 12, unit: h}]
+"""
+    draft = _one(tmp_path, text, registry)
+    contract = draft.contract
+    assert (contract["id"], contract["owner"], contract["partition"]) == ("vaccine_stock", "H57.YT", "counted_date")
+    assert contract["sector"] == {
+        "system": "postgres", "schema": "soyt", "table": "vaccine_stock", "mode": "snapshot", "schedule": "0 * * * *",
+    }  # fmt: skip
+    assert contract["sla"] == {"freshness": "12 h"} and "quality" not in contract
+    assert {name: entry["type"] for name, entry in draft.fields.items()} == {
+        "counted_date": "date",
+        "dose_count": "bigint",
+        "ratio": "double",
+        "is_cold": "boolean",
+    }
+    assert not check_draft(draft, registry)
+
+
+def test_two_objects_may_refer_to_each_other(tmp_path: Path, registry: Registry) -> None:
+    text = (
+        HEAD
+        + """version: 1.0.0
+schema:
+  - name: depot
+    properties: [{name: depot_code, logicalType: string, primaryKey: true}]
+  - name: depot_visit
+    properties:
+      - {name: visit_code, logicalType: string, primaryKey: true}
+      - name: depot_code
+        logicalType: string
+        relationships: [{to: /schema/depot/properties/depot_code}]
+"""
+    )
+    drafts = read_odcs(_file(tmp_path, text), registry)
+    assert [draft.id for draft in drafts] == ["depot", "depot_visit"]
+    assert drafts[1].contract["fields"][1] == {"depot_code": {"references": "depot.depot_code"}}
+    assert not [e for draft in drafts for e in check_draft(draft, registry, beside=drafts)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            NOISE.replace("v3.1.0", "v2.2.2"),
+            "noise.odcs.yaml:1: is of ODCS v2.2.2, which is not read (allowed: v3.0.0, v3.0.1, v3.0.2, v3.1.0; convert",
+        ),
+        (NOISE.replace("v3.1.0", "v4.0.0"), "noise.odcs.yaml:1: is of ODCS v4.0.0, which is not read"),
+        (NOISE.replace("apiVersion: v3.1.0\n", ""), "key 'apiVersion' is missing (allowed: v3.0.0"),
+        (NOISE.replace("kind: DataContract", "kind: Other"), "noise.odcs.yaml:2: kind is 'Other' (allowed: DataContr"),
+        ("dataContractSpecification: 1.1.0\nid: x\n", "noise.odcs.yaml:1: is a Data Contract Specification"),
+        ("apiVersion: [v3.1.0\n", "not valid YAML"),
+        ("- a\n", "noise.odcs.yaml:1: a schema file holds a mapping at its top"),
+        (HEAD + "version: 1.0.0\n", "holds no `schema` (list at least one object"),
+        (HEAD + "version: first\nschema: [{name: a, properties: [{name: k, logicalType: string, primaryKey: true}]}]\n",
+         "noise.odcs.yaml:5: version 'first' is none (write major.minor.patch"),
+        (HEAD + "version: 1.0.0\nschema: [{name: a}]\n", "an object has no properties"),
+        (HEAD + "version: 1.0.0\nschema: [{name: a, properties: [{name: k, logicalType: string}]}]\n",
+         "no property of 'a' is a key (write `primaryKey: true`)"),
+        (NOISE.replace("logicalType: object", "logicalType: object\n        primaryKey: true"),
+         "the key 'place' is of type object, which has no place in a flat row"),
+        (NOISE.replace("        logicalType: number", "        logicalType: blob"),
+         "property 'noise_db' has type 'blob' (allowed logicalType: string, boolean, integer, number, date, timest"),
+        (NOISE.replace("name: serial_text\n        logicalType: string", "name: stage_m\n        logicalType: boolean"),
+         "property 'stage_m' is boolean, the field 'stage_m' of the dictionary is decimal(9,3) (a field has one type"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_contract_is_refused_with_line_and_remedy(
+    tmp_path: Path, registry: Registry, text: str, expected: str
+) -> None:
+    assert expected in _refused(tmp_path, text, registry)
+
+
+def test_every_finding_is_told_at_once(tmp_path: Path, registry: Registry) -> None:
+    text = (
+        HEAD
+        + """version: one
+schema:
+  - name: a
+    properties: [{name: k, logicalType: string}]
+  - properties: [{name: k, logicalType: blob, primaryKey: true}]
+"""
+    )
+    found = _refused(tmp_path, text, registry).splitlines()
+    assert len(found) == 3
+
+
+# ── the command ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _import(*words: str) -> Any:
+    return CliRunner().invoke(contracts_app, ["import", *words])
+
+
+def test_import_writes_the_contract_and_prints_what_is_left(project: Path, tmp_path: Path) -> None:
+    file = _file(tmp_path, NOISE)
+    done = _import(str(file), "--domain", "flood", "--owner", "H57.YT")
+    assert done.exit_code == 0, done.output
+    path = project / "schemas/datasets/flood/noise_point.yaml"
+    assert path.read_text(encoding="utf-8").startswith("id: noise_point\ndomain: flood\nversion: 1.2.0\n")
+    for words in ("noise_db: {type:", "dataProduct is not taken over", "Còn phải sửa — still to mend", "legal_basis"):
+        assert words in done.output
+    again = _import(str(file), "--domain", "flood")
+    assert isinstance(again.exception, ContractErrors) and "unknown field" in str(again.exception)
+
+
+def test_all_objects_are_written_or_none(project: Path, tmp_path: Path) -> None:
+    text = (
+        HEAD
+        + """version: 1.0.0
+schema:
+  - {name: depot, properties: [{name: station_id, logicalType: string, primaryKey: true}]}
+  - {name: river_stage, properties: [{name: station_id, logicalType: string, primaryKey: true}]}
+"""
+    )
+    before = sorted(project.rglob("*"))
+    refused = _import(str(_file(tmp_path, text)), "--domain", "flood")
+    assert isinstance(refused.exception, ContractErrors)
+    assert "the dataset exists already in schemas/datasets/flood/river_stage.yaml" in str(refused.exception)
+    assert sorted(project.rglob("*")) == before
+    missing = _import(str(tmp_path / "absent.yaml"))
+    assert isinstance(missing.exception, LakeError) and "There is no file" in str(missing.exception)
+
+
+def test_a_contract_of_ours_comes_back_from_its_odcs_form(tmp_path: Path, registry: Registry) -> None:
+    text = (
+        HEAD
+        + """version: 1.0.0
+domain: flood
+description: {purpose: Mực nước — Stage}
+servers: [{server: stream, type: kafka}]
+schema:
+  - name: gauge_reading
+    businessName: Mực nước sông — River stage
+    properties:
+      - {name: station_id, logicalType: string, required: true, primaryKey: true, primaryKeyPosition: 1,
+         quality: [{metric: invalidValues, arguments: {validValues: ["71520"]}, mustBe: 0}],
+         customProperties: [{property: codeList, value: stations}]}
+      - {name: observed_at, logicalType: timestamp, required: true, primaryKey: true, primaryKeyPosition: 2}
+      - {name: stage_m, logicalType: number, physicalType: "DECIMAL(9, 3)", required: true,
+         customProperties: [{property: unit, value: m}, {property: minimum, value: -2},
+                            {property: usualRange, value: [-1, 8]}]}
+      - {name: plate_token, logicalType: string, classification: personal,
+         customProperties: [{property: tokenOf, value: {source: plate, kind: plate}},
+                            {property: published, value: false}]}
+      - {name: qc_flag, logicalType: integer}
+      - {name: observed_date, logicalType: date, partitioned: true, transformSourceObjects: [observed_at]}
+    quality: [{metric: duplicateValues, arguments: {properties: [station_id, observed_at]}, mustBe: 0}]
+slaProperties:
+  - {property: retention, value: 7, unit: d, element: bronze.gauge_reading}
+  - {property: retention, value: 10, unit: y, element: silver.gauge_reading}
+  - {property: completeness, value: 95, unit: percent}
+customProperties:
+  - {property: owner, value: H57.NNMT}
+  - {property: systems, value: [{id: 18, title: x}]}
+  - {property: clauses, value: [I.2.i]}
+  - {property: legalBasis, value: [luat_91_2025]}
+  - {property: personalPurpose, value: {vi: a, en: b}}
+"""
+    )
+    draft = _one(tmp_path, text, registry)
+    assert not draft.fields
+    written = contract_text(draft)
+    for line in (
+        "clauses: [I.2.i]",
+        "systems: [18]",
+        "owner: H57.NNMT",
+        "classification: personal",
+        "partition: observed_date",
+        "  - stage_m: {required: true, minimum: -2}",
+        "    stage_m: {suspect: [-1, 8]}",
+        "retention: {bronze: 7 d, silver: 10 years}",
+        "legal_basis: [luat_91_2025]",
+    ):
+        assert f"\n{line}\n" in written, written
+    assert "quality:" not in written and "qc_flag" not in written
+    assert not check_draft(draft, registry)
