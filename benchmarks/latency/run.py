@@ -66,6 +66,7 @@ class Alerts(threading.Thread):
         super().__init__()
         self.settings, self.stopping = settings, stop
         self.latencies_ms: list[float] = []
+        self.is_warm = threading.Event()
         self._sent: dict[tuple[int, int], float] = {}
 
     def run(self) -> None:
@@ -104,7 +105,7 @@ class Alerts(threading.Thread):
                 alert = json.loads(message.value())
                 key = (alert["trigger_partition"], alert["trigger_offset"])
                 producer.poll(0)
-                if alert["transition"] in {"raise", "clear"} and key in self._sent:
+                if self.is_warm.is_set() and alert["transition"] in {"raise", "clear"} and key in self._sent:
                     self.latencies_ms.append((time.monotonic() - self._sent[key]) * 1000)
         consumer.close()
 
@@ -170,11 +171,11 @@ def main() -> None:
     for domain in domains(registry):
         flink.wait_running(settings, settings.group(domain), 240)
     engines = ("flink-jobmanager", "flink-taskmanager")
-    _send(settings, args.rate, 15)  # the JIT and the first commits are no part of the figures
-
     stop = threading.Event()
     alerts, live = Alerts(settings, stop), Live(settings, stop)
     alerts.start()
+    _send(settings, args.rate, 20)  # the JIT and the first commits are no part of the figures
+    alerts.is_warm.set()
     live.start()
     before = _cpu_s(engines, settings)
     arrivals = _send(settings, args.rate, args.seconds)

@@ -20,7 +20,7 @@ from pipelines.commands.platform import start_namespace
 from pipelines.commands.stages import Stages, Track
 from pipelines.commands.story import tell
 from pipelines.contracts.registry import Registry
-from pipelines.ingestion.airflow_client import AirflowClient, run_everything
+from pipelines.ingestion.everything import run_everything
 from pipelines.ingestion.plan import all_plans
 from pipelines.landing.ledger import Ledger, ledger
 from pipelines.replay import sector
@@ -28,6 +28,7 @@ from pipelines.replay.catalog import make_replay
 from pipelines.replay.faults import FaultPlan
 from pipelines.replay.sender import send_replay
 from pipelines.runtime import flink
+from pipelines.runtime.airflow import AirflowClient
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.services import Report, endpoints, up
 from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings

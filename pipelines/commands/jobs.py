@@ -14,10 +14,10 @@ from rich.table import Table
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.ingestion import announce
 from pipelines.runtime.errors import LakeError
+from pipelines.runtime.flink import Cluster
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.telemetry import configure_logging
-from pipelines.streaming.cluster import Cluster
 from pipelines.streaming.job import domains, plan
 from pipelines.streaming.submit import submit
 from pipelines.streaming.supervise import Records, run_forever
@@ -47,22 +47,22 @@ def supervise() -> None:
 def list_jobs(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the jobs with their state, how often each was restored or rebuilt, and why last."""
     settings = Settings.load()
-    cluster = Cluster(endpoints(settings).flink_rest)
     records = Records(settings)
     rows = []
-    for domain in domains(load_registry(settings.home / "schemas")):
-        record = records.read(domain)
-        alive = cluster.alive(settings.group(domain))
-        rows.append(
-            {
-                "job": settings.group(domain),
-                "state": alive.state if alive else "GONE",
-                "job_id": alive.job_id if alive else None,
-                "restored": record.resubmissions if record else 0,
-                "rebuilt": record.rebuilds if record else 0,
-                "reason": record.reason if record else "not started yet",
-            }
-        )
+    with Cluster(endpoints(settings).flink_rest) as cluster:
+        for domain in domains(load_registry(settings.home / "schemas")):
+            record = records.read(domain)
+            alive = cluster.alive(settings.group(domain))
+            rows.append(
+                {
+                    "job": settings.group(domain),
+                    "state": alive.state if alive else "GONE",
+                    "job_id": alive.job_id if alive else None,
+                    "restored": record.resubmissions if record else 0,
+                    "rebuilt": record.rebuilds if record else 0,
+                    "reason": record.reason if record else "not started yet",
+                }
+            )
     if as_json:
         print(json.dumps(rows, indent=2))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -28,9 +29,23 @@ from pipelines.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 _TAKE_OVER_S = 0.3
+_COLLECT_AFTER = 200_000
+"""New objects between two runs of the cycle collector. A batch makes 20,000 messages, none of them part of a cycle; at
+Python's 700 the collector took a fifth of landing's CPU."""
 _FLUSH_LOOK_S = 0.5
 _TOPIC: Any = Message.topic
 _ERROR: Any = Message.error
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let the cycle collector run after :data:`_COLLECT_AFTER` new objects; as it was, afterwards."""
+    before = gc.get_threshold()
+    gc.set_threshold(_COLLECT_AFTER, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 class Landing:
@@ -80,7 +95,7 @@ class Landing:
                 time.sleep(_TAKE_OVER_S)
 
     def _run(self, tables: set[str]) -> None:
-        with leases(self.settings, tables) as held, ExitStack() as also:
+        with leases(self.settings, tables) as held, _rare_collections(), ExitStack() as also:
             try:
                 also.enter_context(lease(self.settings, "quality.compaction"))
                 self._compacts_quality = True

@@ -140,6 +140,9 @@ def plan(domain: str, registry: Registry, settings: Settings, *, bootstrap: str,
         "pipeline.object-reuse": "true",
         "parallelism.default": str(PARALLELISM.get(domain, 1)),
         "table.local-time-zone": "UTC",
+        # A record waits in each exchange until its buffer is full or this has passed. Flink's 100 ms made two exchanges
+        # the larger part of event → alert (see benchmarks/latency).
+        "execution.buffer-timeout.interval": "10 ms",
         "table.exec.state.ttl": f"{int(state_ttl(streams).total_seconds())} s",
         # A silent partition must not hold the windows of the others: its share of the clock is waived after this.
         "table.exec.source.idle-timeout": "10 s",

@@ -18,18 +18,17 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 from filelock import FileLock, Timeout
 
 from pipelines.contracts.errors import ContractErrors
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.runtime.errors import LakeError
+from pipelines.runtime.flink import Cluster
 from pipelines.runtime.servers.flink import checkpoint_dir
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
-from pipelines.streaming.cluster import Cluster, newest_checkpoint
 from pipelines.streaming.job import Job, domains, plan, require_jobs
-from pipelines.streaming.submit import Submission, SubmitError
+from pipelines.streaming.submit import Submission
 from pipelines.streaming.topics import ensure_topics
 
 PERIOD_S = 1.0
@@ -113,6 +112,13 @@ def decide(
     return Decision(None, "it was gone and no usable checkpoint is left", rebuild=True)
 
 
+def newest_checkpoint(checkpoints: Path, job_id: str) -> Path | None:
+    """The newest completed checkpoint that ``job_id`` left below ``checkpoints``; a folder without ``_metadata`` was
+    not completed."""
+    found = [path.parent for path in (checkpoints / job_id).glob("chk-*/_metadata")]
+    return max(found, key=lambda path: int(path.name.removeprefix("chk-")), default=None)
+
+
 def _exists(uri: str) -> bool:
     return (Path(uri.removeprefix("file://")) / "_metadata").exists()
 
@@ -155,14 +161,11 @@ class JobSupervisor:
         """Bring every job to what it should be; returns job → what was done.
 
         Raises:
-            httpx.HTTPError, LakeError: the cluster or Kafka does not answer; the next look tries again.
+            LakeError: the cluster or Kafka does not answer; the next look tries again.
         """
         where = endpoints(self.settings)
-        cluster = Cluster(where.flink_rest)
-        try:
+        with Cluster(where.flink_rest) as cluster:
             return self._look(cluster, where.kafka)
-        finally:
-            cluster.close()
 
     def _look(self, cluster: Cluster, bootstrap: str) -> dict[str, str]:
         registry = self.registry()
@@ -226,7 +229,7 @@ class JobSupervisor:
             try:
                 self.look_once()
                 pause_s, last = PERIOD_S, ""
-            except (httpx.HTTPError, LakeError, SubmitError) as error:
+            except LakeError as error:
                 if str(error) != last:
                     _log.warning("the jobs could not be looked after", extra={"error": str(error)})
                 pause_s, last = min(pause_s * 2, 15.0), str(error)

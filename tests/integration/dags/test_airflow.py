@@ -12,10 +12,10 @@ import pytest
 from deltalake import DeltaTable
 
 from pipelines.contracts.registry import Registry, load_registry
-from pipelines.ingestion.airflow_client import AirflowClient, AirflowError
 from pipelines.ingestion.plan import all_plans, ingest_dag_id, ingestion_plans
 from pipelines.ingestion.records import load_status
 from pipelines.replay import sector
+from pipelines.runtime.airflow import AirflowClient, AirflowError
 from pipelines.runtime.services import Endpoints
 from pipelines.runtime.settings import Settings
 
