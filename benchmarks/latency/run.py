@@ -35,7 +35,7 @@ from pipelines.runtime.settings import Settings
 from pipelines.runtime.status import service_statuses
 from pipelines.serving.bootstrap import apply
 from pipelines.serving.trino import Client
-from pipelines.streaming.job import domains
+from pipelines.streaming.job import jobs_of
 
 ALERT_EVERY_S = 0.1
 STATION = "71520"
@@ -168,7 +168,7 @@ def main() -> None:
     for _ in apply(settings, registry):
         pass
     start_namespace(settings)
-    for domain in domains(registry):
+    for domain in jobs_of(registry):
         flink.wait_running(settings, settings.group(domain), 240)
     engines = ("flink-jobmanager", "flink-taskmanager")
     stop = threading.Event()

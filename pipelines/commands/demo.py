@@ -34,7 +34,7 @@ from pipelines.runtime.services import Report, endpoints, up
 from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
 from pipelines.serving.bootstrap import apply
 from pipelines.serving.trino import Client
-from pipelines.streaming.job import domains
+from pipelines.streaming.job import jobs_of
 
 REPLAYS = ("flood-2025", "traffic", "cameras")
 STREAM_SERVICES = ("kafka", "flink")
@@ -105,8 +105,8 @@ def _stream(settings: Settings, registry: Registry, plan: DemoPlan, stages: Stag
         for line in apply(settings, registry, serving=False):
             stages.say(f"  {line}")
         start_namespace(settings)
-        for domain in domains(registry):
-            flink.wait_running(settings, settings.group(domain), JOB_TIMEOUT_S)
+        for job in jobs_of(registry):
+            flink.wait_running(settings, settings.group(job), JOB_TIMEOUT_S)
     with stages.stage("replay", "Phát lại trận lũ 2025, bộ dò xe, camera — sending the replays"):
         for name in plan.replays:
             replay = make_replay(name, registry, settings.home / "data", plan.faults)

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.contracts.model import Dataset
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.ingestion.plan import TIMEZONE, agency_slug
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.telemetry import configure_logging
@@ -38,7 +39,7 @@ def ingest(
 
     configure_logging()
     settings = Settings.load()
-    registry = load_registry(settings.home / "schemas")
+    registry = registry_of(settings)
     # One result or reason is one line: Airflow shows the log by lines.
     console, problems = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
     failed = False
@@ -60,7 +61,7 @@ def list_tables() -> None:
     from pipelines.ingestion.records import load_status
 
     settings = Settings.load()
-    registry = load_registry(settings.home / "schemas")
+    registry = registry_of(settings)
     table = Table("bảng", "cơ quan", "nguồn", "cách đọc", "lịch", "lần cuối", "kết quả")
     for dataset in registry.sector_tables():
         sector = dataset.sector

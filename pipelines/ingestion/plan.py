@@ -91,7 +91,7 @@ def warehouse_plan(registry: Registry) -> DagPlan:
     """
     sectors = tuple(asset_of(d) for d in registry.sector_tables())
     domains = sorted({d.domain for d in registry.streams()})
-    streams = tuple(tuple(asset_of(d) for d in registry.streams(domain)) for domain in domains)
+    streams = tuple(tuple(asset_of(d) for d in registry.streams() if d.domain == domain) for domain in domains)
     groups = tuple(group for group in (sectors, *streams) if group)
     inputs = tuple(sorted({name for group in groups for name in group}))
     steps = (

@@ -17,7 +17,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pipelines.contracts.errors import ContractErrors
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.landing.apply import Quality
 from pipelines.landing.broker import Broker, OffsetOutOfRange, Topic
 from pipelines.landing.consume import LandingOptions, Source
@@ -25,6 +25,7 @@ from pipelines.landing.lease import LeaseHeld, lease, leases
 from pipelines.landing.routes import Opening, Work, route_specs
 from pipelines.landing.status import Status, write_status
 from pipelines.landing.watch import changed, encryptor, flush_path, mtime, signature
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ class Landing:
         if seen == self._schemas:
             return
         try:
-            registry = load_registry(self.settings.home / "schemas")
+            registry = registry_of(self.settings)
         except ContractErrors as errors:
             self._contracts_problem = f"contracts not reloaded: {errors}"
             return

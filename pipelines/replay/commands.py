@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.replay import sector as sector_database
 from pipelines.replay.catalog import REPLAYS, make_replay
 from pipelines.replay.deliveries import Replay
 from pipelines.replay.faults import FaultPlan
 from pipelines.replay.sender import SendReport, check_namespace, send_replay
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings, SettingsError
@@ -178,7 +179,7 @@ def _print_report(replay: Replay, report: SendReport) -> None:
 
 def _context() -> tuple[Settings, Registry]:
     settings = Settings.load()
-    return settings, load_registry(settings.home / "schemas")
+    return settings, registry_of(settings)
 
 
 def _table_id(registry: Registry, dataset: str) -> str:
