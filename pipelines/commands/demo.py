@@ -47,8 +47,10 @@ demo_app = typer.Typer()
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """What the demo sends: the faults mixed into every replay, and the size of the sample sector database."""
+    """What the demo sends: the faults mixed into every replay, and the size of the sample sector database; which part of
+    the catalogue its namespace holds (None: all of it)."""
 
+    profile: str | None = "demo"
     faults: FaultPlan = DEMO_FAULTS
     sector_scale: float = 1.0
     replays: tuple[str, ...] = REPLAYS
@@ -73,6 +75,7 @@ def run_demo(settings: Settings, plan: DemoPlan, console: Console) -> DemoResult
         LakeError: a service, a replay, a DAG run or the ledger failed; the text says what to do.
     """
     stages = Stages(console)
+    settings.set_profile(plan.profile)
     registry = checked_registry(settings)
     servers = Track(lambda: _start_servers(settings, registry, plan, stages))
     try:

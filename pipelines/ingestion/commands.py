@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
-from pipelines.ingestion.plan import TIMEZONE, agency_slug
+from pipelines.ingestion.plan import TIMEZONE, agency_slug, is_due, sector_of
 from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
@@ -28,6 +28,12 @@ def ingest(
     agency: Annotated[str, typer.Argument(help="Cơ quan chủ quản, ví dụ H57.KHCN — the agency that owns the tables")],
     run_id: Annotated[str, typer.Option("--run-id", help="Mã lượt chạy — names the run; repeating it changes nothing")],
     dataset: Annotated[str | None, typer.Option("--dataset", help="Chỉ một bảng — only this table")] = None,
+    due_at: Annotated[
+        str,
+        typer.Option(
+            "--due-at", envvar="LAKE_DUE_AT", help="Chỉ bảng đến lịch lúc này — only tables due then"
+        ),
+    ] = "",
 ) -> None:
     """Thu nạp các bảng của một cơ quan vào bronze và silver — Load an agency's sector tables.
 
@@ -44,6 +50,8 @@ def ingest(
     console, problems = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
     failed = False
     for chosen in _chosen(registry, agency, dataset):
+        if due_at and not is_due(sector_of(chosen).schedule, datetime.fromisoformat(due_at)):
+            continue
         try:
             result = load.ingest(settings, registry, chosen.id, run_id)
         except (LakeError, sa.exc.SQLAlchemyError, OSError) as error:

@@ -93,7 +93,7 @@ def test_all_agencies_load_and_a_broken_source_is_told(
     with renamed(endpoints.postgres, "soyt.med_price", "price_vnd", "gia"):
         client.trigger(dag_id, "broken", conf("r2"))
         broken = client.wait(dag_id, "broken", timeout_s=TIMEOUT_S)
-    assert broken.tasks == {"med_price": "failed"}
+    assert broken.tasks == {"tables": "failed"}
     assert "has no column price_vnd (new and perhaps its new name: gia)" in client.failures(broken)
     status = load_status(settings, registry.dataset("med_price"))
     assert status is not None and status.status == "failed"
