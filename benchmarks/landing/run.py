@@ -130,7 +130,7 @@ def main() -> int:
     parser.add_argument("--only", choices=("silver", "both"), help="measure one of the two")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    registry = load_registry(HOME / "schemas")
+    registry = load_registry(HOME / "schemas").only("demo")
     result: dict[str, Any] = {
         "machine": {
             "cpu": platform.processor() or platform.machine(),

@@ -6,7 +6,8 @@ Needs the services (`lake up`). It starts the jobs and landing of its namespace,
 a second through Kafka, and every 100 ms a river stage that crosses an alarm level. Latencies are by the wall clock of
 this process: from handing the record to the producer until the alert is consumed, and until a query of the live view
 that ended later has seen it. The stage readings carry a simulated clock (40 minutes a reading), so that each one is a
-transition; the lane readings carry the real one. Each run needs a new namespace (`lake forget` ends the old one): to a
+transition; the lane readings carry the real one. The namespace
+holds the datasets of the demo, or with LAKE_PROFILE= (empty) the whole catalogue. Each run needs a new namespace (`lake forget` ends the old one): to a
 second run in the same one its stages would be old readings.
 """
 
@@ -27,9 +28,9 @@ import psutil
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from pipelines.commands.platform import start_namespace, stop_namespace
-from pipelines.contracts.registry import load_registry
 from pipelines.replay.traffic import load_events
 from pipelines.runtime import flink, kafka
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.status import service_statuses
@@ -164,7 +165,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     settings = Settings.load({**os.environ, "LAKE_NAMESPACE": os.environ.get("LAKE_NAMESPACE", "bench")})
-    registry = load_registry(settings.home / "schemas")
+    settings.set_profile(os.environ.get("LAKE_PROFILE", "demo") or None)
+    registry = registry_of(settings)
     for _ in apply(settings, registry):
         pass
     start_namespace(settings)

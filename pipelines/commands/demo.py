@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -38,7 +38,7 @@ from pipelines.streaming.job import jobs_of
 
 REPLAYS = ("flood-2025", "traffic", "cameras")
 STREAM_SERVICES = ("kafka", "flink")
-AIRFLOW_TIMEOUT_S = 900.0
+AIRFLOW_TIMEOUT_S = 1800.0
 DRAIN_TIMEOUT_S = 300.0
 JOB_TIMEOUT_S = 240.0
 DEMO_FAULTS = FaultPlan(duplicates=0.01, corrections=0.01, late=0.01, malformed=0.001)
@@ -47,8 +47,8 @@ demo_app = typer.Typer()
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """What the demo sends: the faults mixed into every replay, and the size of the sample sector database; which part of
-    the catalogue its namespace holds (None: all of it)."""
+    """What the demo sends: the faults mixed into every replay, the size of the sample sector database; and which part
+    of the catalogue its namespace holds (None: all of it)."""
 
     profile: str | None = "demo"
     faults: FaultPlan = DEMO_FAULTS
@@ -185,9 +185,13 @@ def demo(
         bool, typer.Option("--json", help="Print the timings and the ledger as JSON at the end.")
     ] = False,
     sector_scale: Annotated[float, typer.Option(min=0.01, max=100, help="Size of the sample sector database.")] = 1.0,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Toàn bộ danh mục — every dataset of the catalogue, in the namespace demo_all."),
+    ] = False,
 ) -> None:
     """Run the whole system on the flood of 2025 and tell its story; it may be repeated, and the services stay up."""
-    namespace = os.environ.get("LAKE_NAMESPACE", "demo")
+    namespace = os.environ.get("LAKE_NAMESPACE", "demo_all" if everything else "demo")
     if namespace == DEFAULT_NAMESPACE:
         raise LakeError(
             "The demo is an exercise and does not run among the observed data of the namespace 'city'.",
@@ -195,7 +199,10 @@ def demo(
         )
     settings = Settings.load({**os.environ, "LAKE_NAMESPACE": namespace})
     console = Console(stderr=as_json, soft_wrap=False)
-    result = run_demo(settings, DemoPlan(sector_scale=sector_scale), console)
+    plan = DemoPlan(sector_scale=sector_scale)
+    if everything:
+        plan = replace(plan, profile=None, replays=(*REPLAYS, "sample"))
+    result = run_demo(settings, plan, console)
     console.rule("Trận lũ 2025, kể lại từ Trino")
     console.print(f"Namespace {settings.namespace} · số liệu phát lại và tổng hợp — replayed and synthetic figures")
     with Client(settings, user="demo") as client:

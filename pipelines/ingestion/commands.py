@@ -30,9 +30,7 @@ def ingest(
     dataset: Annotated[str | None, typer.Option("--dataset", help="Chỉ một bảng — only this table")] = None,
     due_at: Annotated[
         str,
-        typer.Option(
-            "--due-at", envvar="LAKE_DUE_AT", help="Chỉ bảng đến lịch lúc này — only tables due then"
-        ),
+        typer.Option("--due-at", envvar="LAKE_DUE_AT", help="Chỉ bảng đến lịch lúc này — only tables due then"),
     ] = "",
 ) -> None:
     """Thu nạp các bảng của một cơ quan vào bronze và silver — Load an agency's sector tables.

@@ -11,11 +11,12 @@ import psycopg2
 import pytest
 from deltalake import DeltaTable
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.ingestion.plan import all_plans, ingest_dag_id, ingestion_plans
 from pipelines.ingestion.records import load_status
 from pipelines.replay import sector
 from pipelines.runtime.airflow import AirflowClient, AirflowError
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.services import Endpoints
 from pipelines.runtime.settings import Settings
 
@@ -38,7 +39,7 @@ def settings(lake_services: Any) -> Settings:
 
 @pytest.fixture(scope="module")
 def registry(settings: Settings) -> Registry:
-    return load_registry(settings.home / "schemas")
+    return registry_of(settings)
 
 
 @pytest.fixture(scope="module")
