@@ -2,12 +2,12 @@
 
     LAKE_NAMESPACE=bench python benchmarks/latency/run.py [--rate 1000] [--seconds 60] [--out result.json]
 
-Needs the services (`lake up`). It starts the jobs and landing of its namespace, sends `--rate` synthetic lane readings
-a second through Kafka, and every 100 ms a river stage that crosses an alarm level. Latencies are by the wall clock of
-this process: from handing the record to the producer until the alert is consumed, and until a query of the live view
-that ended later has seen it. The stage readings carry a simulated clock (40 minutes a reading), so that each one is a
-transition; the lane readings carry the real one. The namespace
-holds the datasets of the demo, or with LAKE_PROFILE= (empty) the whole catalogue. Each run needs a new namespace (`lake forget` ends the old one): to a
+Needs the services (`lake up`). It starts the jobs and landing of its namespace, sends `--rate` synthetic lane
+readings a second through Kafka, and every 100 ms a river stage that crosses an alarm level. Latencies are by the wall
+clock of this process: from handing the record to the producer until the alert is consumed, and until a query of the
+live view that ended later has seen it. The stage readings carry a simulated clock (40 minutes a reading), so that
+each one is a transition; the lane readings carry the real one. The namespace holds the datasets of the demo, or with
+LAKE_PROFILE= (empty) the whole catalogue. Each run needs a new namespace (`lake forget` ends the old one): to a
 second run in the same one its stages would be old readings.
 """
 
