@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3.11
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: help setup demo demo-clean test lint format up down status
+.PHONY: help setup demo demo-all demo-clean test lint format up down status
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -21,6 +21,9 @@ setup: ## Make the environment and fetch jars and servers (cached, checked, resu
 
 demo: setup ## The main job: a city's flood from sensor bytes to KPIs in Trino
 	@$(BIN)/lake demo
+
+demo-all: setup ## The same with every dataset of the catalogue
+	@$(BIN)/lake demo --all
 
 demo-clean: setup ## Forget the demo's data (services and downloads stay)
 	@LAKE_NAMESPACE=demo $(BIN)/lake forget

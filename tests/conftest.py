@@ -76,8 +76,10 @@ class LakeServices:
         return services.endpoints(self.settings)
 
     def namespace(self, name: str) -> Settings:
-        """Return the settings of a namespace of the test's own: `[a-z][a-z0-9_]{0,30}`."""
-        return self.settings.with_namespace(name)
+        """Return the settings of a namespace of the test's own, `[a-z][a-z0-9_]{0,30}`, with the demo's datasets."""
+        settings = self.settings.with_namespace(name)
+        settings.set_profile("demo")
+        return settings
 
     def stop(self) -> None:
         """Stop everything that was started, daemons included.
@@ -110,5 +112,5 @@ def demo_run(lake_services: LakeServices) -> Iterator[DemoRun]:
     with Client(settings, user="demo") as client:
         tell(client.query, console)
     print_ledger(result.balance, console)
-    yield DemoRun(settings, load_registry(HOME / "schemas"), result, console.export_text())
+    yield DemoRun(settings, load_registry(HOME / "schemas").only("demo"), result, console.export_text())
     stop_namespace(settings)

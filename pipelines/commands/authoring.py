@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +16,6 @@ from pipelines.contracts.names import identifier
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
-from pipelines.streaming.job import STATEFUL_DOMAINS
 
 _console = Console()
 Domain = Annotated[
@@ -102,17 +100,8 @@ def _write(home: Path, drafts: Sequence[Draft], registry: Registry) -> None:
     found = {draft.id: check_draft(draft, registry, beside=drafts) for draft in drafts}
     write_drafts(home, drafts, registry)
     for draft in drafts:
-        _tell(_with_job_note(draft), found[draft.id])
+        _tell(draft, found[draft.id])
     _console.print("Tiếp theo — next: `lake contracts check`.", highlight=False)
-
-
-def _with_job_note(draft: Draft) -> Draft:
-    domain = str(draft.contract["domain"])
-    if "stream" not in draft.contract or domain in STATEFUL_DOMAINS:
-        return draft
-    jobs = ", ".join(STATEFUL_DOMAINS)
-    note = f"no stream job reads the domain {domain!r}: choose one of {jobs}, or give it a job first"
-    return replace(draft, notes=(*draft.notes, note))
 
 
 def _tell(draft: Draft, findings: Sequence[ContractError]) -> None:

@@ -13,9 +13,9 @@ from pipelines.commands import authoring, evolution
 from pipelines.contracts import artifacts, validators
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.contracts.targets import dbt, delta, great_expectations, kafka
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
-from pipelines.streaming.job import require_jobs
 
 contracts_app = typer.Typer(
     no_args_is_help=True, help="The datasets of the city: one YAML file each, everything else is generated."
@@ -25,16 +25,18 @@ _console = Console()
 
 
 def checked_registry(settings: Settings) -> Registry:
-    """Load and check every contract.
+    """Load and check every contract, and return those that the settings' namespace holds.
 
     Raises:
         ContractErrors: all findings at once.
-        LakeError: a stream that no job would read.
     """
-    registry = load_registry(settings.home / "schemas")
-    validators.check(registry)
-    require_jobs(registry)
-    return registry
+    validators.check(_whole(settings))
+    return registry_of(settings)
+
+
+def _whole(settings: Settings) -> Registry:
+    """Every contract, whatever the namespace holds: what is generated and checked."""
+    return load_registry(settings.home / "schemas")
 
 
 def rendered(registry: Registry) -> dict[str, str]:
@@ -46,7 +48,8 @@ def rendered(registry: Registry) -> dict[str, str]:
 def check() -> None:
     """Check every contract, code list and field; prints each finding with file, line and remedy."""
     settings = Settings.load()
-    registry = checked_registry(settings)
+    registry = _whole(settings)
+    validators.check(registry)
     drift = artifacts.compare(settings.home, rendered(registry), GENERATED_FOLDERS)
     for word, paths in (("missing", drift.missing), ("out of date", drift.changed), ("orphaned", drift.orphaned)):
         for path in paths:
@@ -62,8 +65,10 @@ def check() -> None:
 def build() -> None:
     """Write the generated files (dbt properties, quality suites); hand-written files are never touched."""
     settings = Settings.load()
+    registry = _whole(settings)
+    validators.check(registry)
     try:
-        drift = artifacts.write(settings.home, rendered(checked_registry(settings)), GENERATED_FOLDERS)
+        drift = artifacts.write(settings.home, rendered(registry), GENERATED_FOLDERS)
     except FileExistsError as error:
         raise LakeError(f"Nothing was written: {error}.") from error
     for word, paths in (("new", drift.missing), ("changed", drift.changed), ("removed", drift.orphaned)):
@@ -89,7 +94,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print the resolved contract as JSON.")] = False,
 ) -> None:
     """Show one contract: fields with units and limits, key, times, topics and tables."""
-    registry = load_registry(Settings.load().home / "schemas")
+    registry = _whole(Settings.load())
     try:
         found = registry.dataset(dataset)
     except KeyError as error:

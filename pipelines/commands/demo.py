@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -20,7 +20,7 @@ from pipelines.commands.platform import start_namespace
 from pipelines.commands.stages import Stages, Track
 from pipelines.commands.story import tell
 from pipelines.contracts.registry import Registry
-from pipelines.ingestion.airflow_client import AirflowClient, run_everything
+from pipelines.ingestion.everything import run_everything
 from pipelines.ingestion.plan import all_plans
 from pipelines.landing.ledger import Ledger, ledger
 from pipelines.replay import sector
@@ -28,16 +28,17 @@ from pipelines.replay.catalog import make_replay
 from pipelines.replay.faults import FaultPlan
 from pipelines.replay.sender import send_replay
 from pipelines.runtime import flink
+from pipelines.runtime.airflow import AirflowClient
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.services import Report, endpoints, up
 from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
 from pipelines.serving.bootstrap import apply
 from pipelines.serving.trino import Client
-from pipelines.streaming.job import domains
+from pipelines.streaming.job import jobs_of
 
 REPLAYS = ("flood-2025", "traffic", "cameras")
 STREAM_SERVICES = ("kafka", "flink")
-AIRFLOW_TIMEOUT_S = 900.0
+AIRFLOW_TIMEOUT_S = 1800.0
 DRAIN_TIMEOUT_S = 300.0
 JOB_TIMEOUT_S = 240.0
 DEMO_FAULTS = FaultPlan(duplicates=0.01, corrections=0.01, late=0.01, malformed=0.001)
@@ -46,8 +47,10 @@ demo_app = typer.Typer()
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """What the demo sends: the faults mixed into every replay, and the size of the sample sector database."""
+    """What the demo sends: the faults mixed into every replay, the size of the sample sector database; and which part
+    of the catalogue its namespace holds (None: all of it)."""
 
+    profile: str | None = "demo"
     faults: FaultPlan = DEMO_FAULTS
     sector_scale: float = 1.0
     replays: tuple[str, ...] = REPLAYS
@@ -72,6 +75,7 @@ def run_demo(settings: Settings, plan: DemoPlan, console: Console) -> DemoResult
         LakeError: a service, a replay, a DAG run or the ledger failed; the text says what to do.
     """
     stages = Stages(console)
+    settings.set_profile(plan.profile)
     registry = checked_registry(settings)
     servers = Track(lambda: _start_servers(settings, registry, plan, stages))
     try:
@@ -104,8 +108,8 @@ def _stream(settings: Settings, registry: Registry, plan: DemoPlan, stages: Stag
         for line in apply(settings, registry, serving=False):
             stages.say(f"  {line}")
         start_namespace(settings)
-        for domain in domains(registry):
-            flink.wait_running(settings, settings.group(domain), JOB_TIMEOUT_S)
+        for job in jobs_of(registry):
+            flink.wait_running(settings, settings.group(job), JOB_TIMEOUT_S)
     with stages.stage("replay", "Phát lại trận lũ 2025, bộ dò xe, camera — sending the replays"):
         for name in plan.replays:
             replay = make_replay(name, registry, settings.home / "data", plan.faults)
@@ -181,9 +185,13 @@ def demo(
         bool, typer.Option("--json", help="Print the timings and the ledger as JSON at the end.")
     ] = False,
     sector_scale: Annotated[float, typer.Option(min=0.01, max=100, help="Size of the sample sector database.")] = 1.0,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Toàn bộ danh mục — every dataset of the catalogue, in the namespace demo_all."),
+    ] = False,
 ) -> None:
     """Run the whole system on the flood of 2025 and tell its story; it may be repeated, and the services stay up."""
-    namespace = os.environ.get("LAKE_NAMESPACE", "demo")
+    namespace = os.environ.get("LAKE_NAMESPACE", "demo_all" if everything else "demo")
     if namespace == DEFAULT_NAMESPACE:
         raise LakeError(
             "The demo is an exercise and does not run among the observed data of the namespace 'city'.",
@@ -191,7 +199,10 @@ def demo(
         )
     settings = Settings.load({**os.environ, "LAKE_NAMESPACE": namespace})
     console = Console(stderr=as_json, soft_wrap=False)
-    result = run_demo(settings, DemoPlan(sector_scale=sector_scale), console)
+    plan = DemoPlan(sector_scale=sector_scale)
+    if everything:
+        plan = replace(plan, profile=None, replays=(*REPLAYS, "sample"))
+    result = run_demo(settings, plan, console)
     console.rule("Trận lũ 2025, kể lại từ Trino")
     console.print(f"Namespace {settings.namespace} · số liệu phát lại và tổng hợp — replayed and synthetic figures")
     with Client(settings, user="demo") as client:

@@ -22,7 +22,6 @@ from pipelines.contracts.errors import ContractErrors
 from pipelines.contracts.registry import load_registry
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
-from pipelines.streaming.job import require_jobs
 
 _WORDS = {
     "breaking": "phá vỡ — breaking",
@@ -94,7 +93,6 @@ def publish() -> None:
     settings = Settings.load()
     registry = load_registry(settings.home / "schemas")
     validators.check(registry)
-    require_jobs(registry)
     done = published.publish(settings.home, registry, datetime.now(UTC).date())
     for word, paths in (("đã công bố — published", done.written), ("đã bỏ — removed", done.removed)):
         for path in paths:
@@ -150,14 +148,14 @@ def _editions_of(against: str, home: Path) -> Mapping[str, Edition]:
     """The editions in a folder (of contracts, or of published files), or in a git revision of this project.
 
     Raises:
-        LakeError: neither, a folder without contracts, or a revision whose contracts no longer load.
-        ContractErrors: the contracts in the folder do not load.
+        LakeError: neither, a folder without contracts, or contracts that do not load today.
+        ContractErrors: a published file in the folder is broken.
     """
     folder = Path(against)
     if folder.is_dir():
         for schemas in (folder, folder / "schemas"):
             if (schemas / "fields.yaml").is_file():
-                return published.editions(load_registry(schemas))
+                return _loaded(schemas, against)
         found = published.read(folder)
         if not found:
             raise LakeError(
@@ -167,13 +165,19 @@ def _editions_of(against: str, home: Path) -> Mapping[str, Edition]:
         return found
     with tempfile.TemporaryDirectory() as scratch:
         _unpack(against, home, Path(scratch))
-        try:
-            return published.editions(load_registry(Path(scratch) / "schemas"))
-        except ContractErrors as errors:
-            raise LakeError(
-                f"The contracts of {against} do not load under today's model:\n{errors}\n",
-                "Name a later revision at --against, or compare with the published editions.",
-            ) from errors
+        return _loaded(Path(scratch) / "schemas", against)
+
+
+def _loaded(schemas: Path, against: str) -> Mapping[str, Edition]:
+    """The editions of other contracts than the project's own, which today's model may not understand."""
+    try:
+        return published.editions(load_registry(schemas))
+    except (ContractErrors, FileNotFoundError) as error:
+        lacking = f"{Path(str(error.filename)).name} is missing" if isinstance(error, FileNotFoundError) else str(error)
+        raise LakeError(
+            f"The contracts of {against} do not load under today's model:\n{lacking}\n",
+            "Name a later revision at --against, or compare with the published editions.",
+        ) from error
 
 
 def _unpack(revision: str, home: Path, target: Path) -> None:

@@ -11,14 +11,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.ingestion import announce
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
+from pipelines.runtime.flink import Cluster
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.telemetry import configure_logging
-from pipelines.streaming.cluster import Cluster
-from pipelines.streaming.job import domains, plan
+from pipelines.streaming.job import jobs_of, plan
 from pipelines.streaming.submit import submit
 from pipelines.streaming.supervise import Records, run_forever
 
@@ -34,7 +35,7 @@ def supervise() -> None:
     configure_logging()
     settings = Settings.load()
     stop = threading.Event()
-    registry = load_registry(settings.home / "schemas")
+    registry = registry_of(settings)
     # Beside the jobs, since it needs neither memory nor a core: Airflow hears which streams have new rows.
     threading.Thread(target=announce.run, args=(settings, registry, stop), daemon=True).start()
     try:
@@ -47,22 +48,22 @@ def supervise() -> None:
 def list_jobs(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the jobs with their state, how often each was restored or rebuilt, and why last."""
     settings = Settings.load()
-    cluster = Cluster(endpoints(settings).flink_rest)
     records = Records(settings)
     rows = []
-    for domain in domains(load_registry(settings.home / "schemas")):
-        record = records.read(domain)
-        alive = cluster.alive(settings.group(domain))
-        rows.append(
-            {
-                "job": settings.group(domain),
-                "state": alive.state if alive else "GONE",
-                "job_id": alive.job_id if alive else None,
-                "restored": record.resubmissions if record else 0,
-                "rebuilt": record.rebuilds if record else 0,
-                "reason": record.reason if record else "not started yet",
-            }
-        )
+    with Cluster(endpoints(settings).flink_rest) as cluster:
+        for name in jobs_of(registry_of(settings)):
+            record = records.read(name)
+            alive = cluster.alive(settings.group(name))
+            rows.append(
+                {
+                    "job": settings.group(name),
+                    "state": alive.state if alive else "GONE",
+                    "job_id": alive.job_id if alive else None,
+                    "restored": record.resubmissions if record else 0,
+                    "rebuilt": record.rebuilds if record else 0,
+                    "reason": record.reason if record else "not started yet",
+                }
+            )
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -74,30 +75,30 @@ def list_jobs(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
 
 @jobs_app.command()
 def rebuild(
-    domain: Annotated[str, typer.Argument(help="Domain of the job: flood, transport or camera.")],
+    job: Annotated[str, typer.Argument(help="Which job: flood, transport, camera, or city for all other streams.")],
 ) -> None:
     """Drop a job's state and read the raw topics again; it writes the same rows, nothing that was right changes."""
     settings = Settings.load()
-    _known_domain(domain, load_registry(settings.home / "schemas"))
-    Records(settings).request_rebuild(domain)
+    _known(job, registry_of(settings))
+    Records(settings).request_rebuild(job)
     _console.print(
-        f"{settings.group(domain)} is rebuilt as soon as the supervisor looks; follow it with `lake jobs list`."
+        f"{settings.group(job)} is rebuilt as soon as the supervisor looks; follow it with `lake jobs list`."
     )
 
 
 @jobs_app.command()
 def sql(
-    domain: Annotated[str, typer.Argument(help="Domain of the job: flood, transport or camera.")],
+    job: Annotated[str, typer.Argument(help="Which job: flood, transport, camera, or city for all other streams.")],
 ) -> None:
     """Print the SQL of a job as it is submitted, to read or to try in Flink's SQL client."""
     settings = Settings.load()
-    registry = load_registry(settings.home / "schemas")
-    _known_domain(domain, registry)
-    job = plan(domain, registry, settings, bootstrap="127.0.0.1:9092", now=datetime.now(UTC))
-    print(";\n\n".join((*job.ddl, *job.inserts)) + ";")
+    registry = registry_of(settings)
+    _known(job, registry)
+    planned = plan(job, registry, settings, bootstrap="127.0.0.1:9092", now=datetime.now(UTC))
+    print(";\n\n".join((*planned.ddl, *planned.inserts)) + ";")
 
 
-def _known_domain(domain: str, registry: Registry) -> None:
-    known = domains(registry)
-    if domain not in known:
-        raise LakeError(f"There is no job {domain!r}.", f"There are: {', '.join(known)}.")
+def _known(job: str, registry: Registry) -> None:
+    known = jobs_of(registry)
+    if job not in known:
+        raise LakeError(f"There is no job {job!r}.", f"There are: {', '.join(known)}.")

@@ -12,10 +12,11 @@ from deltalake import DeltaTable
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.landing.broker import Broker, Range
 from pipelines.landing.ledger import DatasetLedger, Ledger, ledger
 from pipelines.publishing import ledger as publication_ledger
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError, ServiceError
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
@@ -155,7 +156,7 @@ def _number(entry: DatasetLedger, term: str) -> str:
 def show(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Count every raw record's outcome; exit status 1 names the datasets that do not add up."""
     settings = Settings.load()
-    registry = load_registry(settings.home / "schemas")
+    registry = registry_of(settings)
     balance = read_balance(settings, registry)
     if as_json:
         print(json.dumps(balance.to_dict(), ensure_ascii=False, indent=2))

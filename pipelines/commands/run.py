@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.ingestion.commands import ingest
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
@@ -27,7 +28,7 @@ run_app.command("ingest")(ingest)
 def _context() -> tuple[Settings, Registry]:
     configure_logging()
     settings = Settings.load()
-    return settings, load_registry(settings.home / "schemas")
+    return settings, registry_of(settings)
 
 
 @run_app.command()

@@ -1,7 +1,8 @@
 """The closed set of logical types and what each engine calls it: one table, side by side.
 
 A cell is the engine's type name. ``timestamp`` is an instant in UTC with microseconds at rest; Flink carries it with
-milliseconds (its rowtime precision), which bounds what a stream can resolve.
+milliseconds (its rowtime precision), which bounds what a stream can resolve, and Trino's Delta connector reads
+milliseconds too.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ _ROWS: tuple[tuple[str, ...], ...] = (
         "timestamp[us, tz=UTC]",
         "TIMESTAMP_LTZ(3)",
         "TIMESTAMP",
-        "timestamp(6) with time zone",
+        "timestamp(3) with time zone",
         "timestamptz",
         "TIMESTAMP WITH TIME ZONE",
         "string",

@@ -47,6 +47,11 @@ Classification = Literal["open", "internal", "personal", "sensitive"]
 CLASSIFICATIONS: tuple[Classification, ...] = ("open", "internal", "personal", "sensitive")
 DataClass = Literal["common", "important", "core"]
 
+KEYED_JOBS = ("flood", "transport", "camera")
+"""Domains whose streams have a job of their own, with state per key: it tells duplicates and corrections in flight."""
+SHARED_JOB = "city"
+"""The job of every other stream: without state per key, so that a new contract touches nothing that runs."""
+
 
 class Model(BaseModel):
     """Base of everything in a schema file: immutable, and an unknown key is an error."""
@@ -483,6 +488,20 @@ class Dataset(Model):
         return f"{self.partition.removesuffix('_date')}_at"
 
     @property
+    def job(self) -> str | None:
+        """The stream job that reads or computes this dataset; None for one that no job touches."""
+        if self.derived:
+            return self.derived.job
+        if self.stream is None:
+            return None
+        return self.domain if self.domain in KEYED_JOBS else SHARED_JOB
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether its job tells duplicates and corrections; otherwise landing finds a repeated row unchanged."""
+        return self.job in KEYED_JOBS
+
+    @property
     def topic(self) -> str | None:
         """The topic, without its namespace, from which landing fills silver; None for a sector table."""
         if self.derived:
@@ -519,6 +538,19 @@ class CodeList(Model):
     def codes(self) -> tuple[str, ...]:
         """All codes, in file order; a code that recurs with other validity dates stands once."""
         return tuple(dict.fromkeys(str(row[self.key]) for row in self.rows))
+
+
+class Profile(Model):
+    """A named part of the catalogue, for a namespace that needs no more."""
+
+    title: Text
+    datasets: tuple[Name, ...] = Field(min_length=1)
+
+
+class Profiles(Model):
+    """The content of ``schemas/profiles.yaml``."""
+
+    profiles: dict[Name, Profile]
 
 
 class System(Model):

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pipelines.contracts.errors import ContractError, ContractErrors, Location
-from pipelines.contracts.model import CodeList, ContractField, Dataset, FieldDefinition, FieldUse, System, Systems
+from pipelines.contracts.model import (
+    CodeList,
+    ContractField,
+    Dataset,
+    FieldDefinition,
+    FieldUse,
+    Profile,
+    Profiles,
+    System,
+    Systems,
+)
 from pipelines.contracts.source import SourceFile
 
 
@@ -24,6 +34,7 @@ class Registry:
     sources: Mapping[str, SourceFile] = field(repr=False)
     dictionary_source: SourceFile = field(repr=False)
     systems: tuple[System, ...] = ()
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
 
     @cached_property
     def _by_id(self) -> dict[str, Dataset]:
@@ -51,9 +62,30 @@ class Registry:
                 return code_list
         raise KeyError(f"no code list {list_id!r}; there are: {', '.join(c.id for c in self.code_lists)}")
 
-    def streams(self, domain: str | None = None) -> tuple[Dataset, ...]:
-        """Every live dataset, or those of one domain."""
-        return tuple(d for d in self.datasets if d.stream and domain in (None, d.domain))
+    def streams(self, job: str | None = None) -> tuple[Dataset, ...]:
+        """Every live dataset, or those that one stream job reads."""
+        return tuple(d for d in self.datasets if d.stream and job in (None, d.job))
+
+    def only(self, profile: str | None) -> Registry:
+        """The registry of a namespace: the datasets of one profile with all that they read; everything for None.
+
+        Raises:
+            KeyError: there is no such profile; the message lists those there are.
+        """
+        if profile is None:
+            return self
+        if profile not in self.profiles:
+            raise KeyError(f"no profile {profile!r} in schemas/profiles.yaml; there are: {', '.join(self.profiles)}")
+        wanted: set[str] = set()
+        waiting = list(self.profiles[profile].datasets)
+        while waiting:
+            name = waiting.pop()
+            if name in wanted or name not in self._by_id:
+                continue
+            wanted.add(name)
+            part = self._by_id[name].derived or self._by_id[name].mart
+            waiting += part.inputs if part else ()
+        return replace(self, datasets=tuple(d for d in self.datasets if d.id in wanted))
 
     def sector_tables(self) -> tuple[Dataset, ...]:
         """Every dataset that is read from a sector database."""
@@ -84,12 +116,14 @@ def load_registry(schemas: Path) -> Registry:
             findings.extend(errors.errors)
 
     systems: tuple[System, ...] = ()
-    if (schemas / "systems.yaml").is_file():
-        try:
-            systems_source = SourceFile(schemas / "systems.yaml", schemas.parent)
-            systems = systems_source.build(Systems, systems_source.data).systems
-        except ContractErrors as errors:
-            findings.extend(errors.errors)
+    profiles: Mapping[str, Profile] = {}
+    try:
+        systems_source = SourceFile(schemas / "systems.yaml", schemas.parent)
+        systems = systems_source.build(Systems, systems_source.data).systems
+        profiles_source = SourceFile(schemas / "profiles.yaml", schemas.parent)
+        profiles = profiles_source.build(Profiles, profiles_source.data).profiles
+    except ContractErrors as errors:
+        findings.extend(errors.errors)
 
     code_lists: list[CodeList] = []
     for path in sorted((schemas / "codelists").glob("*.yaml")):
@@ -117,6 +151,7 @@ def load_registry(schemas: Path) -> Registry:
         sources=sources,
         dictionary_source=dictionary_source,
         systems=systems,
+        profiles=profiles,
     )
 
 

@@ -281,7 +281,7 @@ def _stream(
     event: _Column, key: Sequence[_Column], registry: Registry, domain: str, notes: list[str]
 ) -> dict[str, Any]:
     cadence, seconds = _cadence(event, [c for c in key if c is not event])
-    peers = [d.stream.dedupe for d in registry.streams(domain) if d.stream]
+    peers = [d.stream.dedupe for d in registry.streams() if d.stream and d.domain == domain]
     dedupe = Counter(peers).most_common(1)[0][0] if peers else timedelta(hours=24)
     hours = max(1, int(dedupe.total_seconds()) // 3600)
     watermark = cadence if seconds >= 60 else "1 min"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+import yaml
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedBase
-from ruamel.yaml.error import MarkedYAMLError
 
 from pipelines.contracts.errors import ContractError, ContractErrors, Location
 
@@ -33,34 +32,48 @@ class SourceFile:
         if len(text) > MAX_BYTES:
             raise ContractErrors([ContractError(f"larger than {MAX_BYTES} bytes", where=Location(self.name))])
         try:
-            self._tree = YAML(typ="rt").load(unicodedata.normalize("NFC", text.decode("utf-8")))
+            node = yaml.compose(unicodedata.normalize("NFC", text.decode("utf-8")), Loader=yaml.CSafeLoader)
         except UnicodeDecodeError as error:
             raise ContractErrors([ContractError("not UTF-8", where=Location(self.name), hint=str(error))]) from error
-        except MarkedYAMLError as error:
+        except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 0
             message = f"not valid YAML: {error.problem}"
             hint = "indent with spaces, and put a text that holds `: ` or begins with a sign into quotes"
             raise ContractErrors([ContractError(message, where=Location(self.name, line), hint=hint)]) from error
-        if not isinstance(self._tree, Mapping):
+        if not isinstance(node, yaml.MappingNode):
             message = "a schema file holds a mapping at its top"
             raise ContractErrors([ContractError(message, where=Location(self.name, 1))])
-        self.data: dict[str, Any] = _plain(self._tree)
+        self._lines: dict[tuple[str | int, ...], int] = {}
+        self.data: dict[str, Any] = self._plain(node, ())
+
+    def _plain(self, node: Any, pointer: tuple[str | int, ...]) -> Any:
+        """Turn nodes into dicts, lists and scalars, which compare and serialise predictably, and note their lines.
+
+        Raises:
+            ContractErrors: a key stands twice in one mapping.
+        """
+        if isinstance(node, yaml.MappingNode):
+            mapping: dict[str, Any] = {}
+            for key_node, value in node.value:
+                key, line = str(key_node.value), key_node.start_mark.line + 1
+                if key in mapping:
+                    raise ContractErrors([ContractError(f"key {key!r} stands twice", where=Location(self.name, line))])
+                self._lines[(*pointer, key)] = line
+                mapping[key] = self._plain(value, (*pointer, key))
+            return mapping
+        if isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                self._lines[(*pointer, index)] = item.start_mark.line + 1
+            return [self._plain(item, (*pointer, index)) for index, item in enumerate(node.value)]
+        return node.value if node.style else _scalar(node.value)
 
     def where(self, *pointer: str | int) -> Location:
         """The place of a value; the nearest enclosing one when the pointer leads past the file."""
-        node: Any = self._tree
-        line = 1
-        for part in pointer:
-            if not isinstance(node, CommentedBase):
-                break
-            try:
-                places: Any = node.lc
-                position = places.key(part) if isinstance(node, Mapping) else places.item(part)
-                line = position[0] + 1
-                node = node[part]
-            except (KeyError, IndexError, TypeError, AttributeError):
-                break
-        return Location(self.name, line)
+        for length in range(len(pointer), 0, -1):
+            line = self._lines.get(pointer[:length])
+            if line is not None:
+                return Location(self.name, line)
+        return Location(self.name, 1)
 
     def build(self, model: type[M], data: Mapping[str, Any], *prefix: str | int, dataset: str = "") -> M:
         """Validate ``data``, the part of this file below ``prefix``, as ``model``.
@@ -116,15 +129,18 @@ def _words(model: type[BaseModel]) -> set[Any]:
     return {word for field in model.model_fields.values() for word in get_args(field.annotation)}
 
 
-def _plain(node: Any) -> Any:
-    """Copy ruamel's round-trip tree into dicts, lists and scalars, which compare and serialise predictably."""
-    if isinstance(node, Mapping):
-        return {str(key): _plain(value) for key, value in node.items()}
-    if isinstance(node, Sequence) and not isinstance(node, str | bytes):
-        return [_plain(value) for value in node]
-    if isinstance(node, bool) or node is None:
-        return node
-    for kind in (int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return node
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_TRUTHS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+
+
+def _scalar(text: str) -> str | int | float | bool | None:
+    """Read a plain scalar by the core schema of YAML 1.2: `no`, `on`, `12:30` and `2025-10-27` are text."""
+    if text in _NULLS:
+        return None
+    if text in _TRUTHS:
+        return _TRUTHS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text

@@ -349,13 +349,13 @@ def schedule_keeps_the_freshness(dataset: Dataset, registry: Registry) -> Iterat
 
 @validator
 def one_dedupe_horizon_per_job(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
-    """All streams of a domain share one job and so one state lifetime: their dedupe horizons are equal."""
-    if dataset.stream is None:
+    """All streams of a keyed job share one state lifetime: their dedupe horizons are equal."""
+    if dataset.stream is None or not dataset.is_keyed:
         return
-    horizons = {d.stream.dedupe for d in registry.streams(dataset.domain) if d.stream}
+    horizons = {d.stream.dedupe for d in registry.streams(dataset.job) if d.stream}
     if len(horizons) > 1:
-        peers = ", ".join(d.id for d in registry.streams(dataset.domain))
-        yield Finding(f"dedupe differs within the job {dataset.domain!r} ({peers})", ("stream", "dedupe"))
+        peers = ", ".join(d.id for d in registry.streams(dataset.job))
+        yield Finding(f"dedupe differs within the job {dataset.job!r} ({peers})", ("stream", "dedupe"))
 
 
 @validator
@@ -491,13 +491,23 @@ def check_dictionary(registry: Registry, *, described: bool = False) -> Iterator
             yield ContractError(f"field {name!r} is used by no dataset", where=where, hint="remove it, or use it")
 
 
+def check_profiles(registry: Registry) -> Iterator[ContractError]:
+    """Check that profiles name datasets that exist."""
+    known = {d.id for d in registry.datasets}
+    for name, profile in registry.profiles.items():
+        for dataset in profile.datasets:
+            if dataset not in known:
+                where = Location("schemas/profiles.yaml")
+                yield ContractError(f"profile {name!r} names {dataset!r}, which is no dataset", where=where)
+
+
 def check(registry: Registry) -> None:
-    """Run every validator over every dataset, then the dictionary.
+    """Run every validator over every dataset, then the dictionary and the profiles.
 
     Raises:
         ContractErrors: all findings at once.
     """
-    findings = list(check_dictionary(registry))
+    findings = [*check_dictionary(registry), *check_profiles(registry)]
     for dataset in registry.datasets:
         findings.extend(check_dataset(dataset, registry))
     if findings:

@@ -154,7 +154,8 @@ def _record(
     as_came: bool = False,
     dropped: int = 0,
 ) -> RawRecord:
-    headers = (("dataset", dataset.id.encode()), ("version", dataset.version.encode()), ("source", source.encode()))
+    # One header only: the topic says the dataset, and landing pays 0.7 µs a row for each.
+    headers = (("source", source.encode()),)
     milliseconds = (received_at - _EPOCH) // timedelta(milliseconds=1)
     return RawRecord(raw_topic(dataset), key, value, milliseconds, headers, as_came, dropped)
 

@@ -14,10 +14,9 @@ from airflow.sdk import DAG, Asset, AssetAlias, AssetAll, AssetAny
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.timetables.assets import AssetOrTimeSchedule
 from airflow.timetables.trigger import CronTriggerTimetable, MultipleCronTriggerTimetable
-from croniter import croniter  # type: ignore[import-untyped]
 from pendulum import timezone
 
-from pipelines.ingestion.plan import TIMEZONE, DagPlan, TaskPlan
+from pipelines.ingestion.plan import TIMEZONE, DagPlan, TaskPlan, is_due
 from pipelines.runtime.settings import Settings
 
 SCHEDULES_VARIABLE = "LAKE_SCHEDULES"
@@ -79,7 +78,7 @@ class LakeOperator(BashOperator):  # type: ignore[misc]  # Airflow is not typed
             execution_timeout=task.timeout,
             doc_md=task.doc_md,
             inlets=[asset(namespace, name) for name in task.inlets],
-            outlets=[AssetAlias(name=f"{namespace}/{task.outlet}")] if task.outlet else [],
+            outlets=[AssetAlias(name=f"{namespace}/{outlet}") for outlet in task.outlets],
             **kwargs,
         )
         self.plan = task
@@ -89,26 +88,24 @@ class LakeOperator(BashOperator):  # type: ignore[misc]  # Airflow is not typed
         """Run the command; raises AirflowFailException for a conf that cannot be used."""
         run = context["dag_run"]
         conf: Mapping[str, Any] = run.conf or {}
-        self._skip_unless_due(run)
+        # An agency's DAG runs at the times of all of its tables; each table is read at its own.
+        scheduled_at = run.run_after if run.run_type == "scheduled" else None
+        due = [name for name, cron in self.plan.due if scheduled_at is None or is_due(cron, scheduled_at)]
+        if self.plan.due and not due:
+            raise AirflowSkipException(f"no table of {self.dag_id} is read at this time")
         settings = _settings(str(conf.get("namespace") or self.namespace))
         self.env = {
             **settings.environment(),
             "LAKE_RUN_ID": run_id_of(conf, str(run.run_id)),
             "LAKE_PUBLISH_BY": str(conf.get("publish_by") or "airflow"),
+            "LAKE_DUE_AT": scheduled_at.isoformat() if scheduled_at else "",
         }
         super().execute(context)
-        announce = bool(conf.get("announce", settings.namespace == self.namespace))
-        if self.plan.outlet and announce and settings.namespace == self.namespace:
-            alias = AssetAlias(name=f"{self.namespace}/{self.plan.outlet}")
-            extra = {"run_id": self.env["LAKE_RUN_ID"]}
-            context["outlet_events"][alias].add(asset(self.namespace, self.plan.outlet), extra=extra)
-
-    def _skip_unless_due(self, run: Any) -> None:
-        """An agency's DAG runs at the times of all of its tables; each table is read at its own."""
-        if self.plan.cron is None or run.run_type != "scheduled":
-            return
-        if not croniter.match(self.plan.cron, run.run_after.astimezone(timezone(TIMEZONE))):
-            raise AirflowSkipException(f"{self.task_id} is read at {self.plan.cron}, not now")
+        if bool(conf.get("announce", settings.namespace == self.namespace)) and settings.namespace == self.namespace:
+            for name in due:
+                alias = AssetAlias(name=f"{self.namespace}/{name}")
+                extra = {"run_id": self.env["LAKE_RUN_ID"]}
+                context["outlet_events"][alias].add(asset(self.namespace, name), extra=extra)
 
 
 def run_id_of(conf: Mapping[str, Any], dag_run_id: str) -> str:

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Mapping
 
 from pipelines.contracts.registry import Registry
-from pipelines.ingestion.airflow_client import AirflowError, post_asset_event
 from pipelines.ingestion.plan import asset_of
 from pipelines.landing.status import read_status
+from pipelines.runtime.airflow import AirflowClient, AirflowError
 from pipelines.runtime.errors import ServiceError
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
@@ -36,10 +36,13 @@ def announce(settings: Settings, registry: Registry, told: dict[str, str]) -> tu
         AirflowError, ServiceError: Airflow does not run or refuses; nothing is noted then, the next call tells it.
     """
     fresh = news(settings, registry, told)
-    for name, at in fresh.items():
-        asset = f"{settings.namespace}/{asset_of(registry.dataset(name))}"
-        post_asset_event(endpoints(settings).airflow, asset, {"committed_at": at})
-        told[name] = at
+    if not fresh:
+        return ()
+    with AirflowClient(endpoints(settings).airflow) as client:
+        for name, at in fresh.items():
+            asset = f"{settings.namespace}/{asset_of(registry.dataset(name))}"
+            client.post_asset_event(asset, {"committed_at": at})
+            told[name] = at
     return tuple(fresh)
 
 

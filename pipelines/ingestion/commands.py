@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.contracts.model import Dataset
-from pipelines.contracts.registry import Registry, load_registry
-from pipelines.ingestion.plan import TIMEZONE, agency_slug
+from pipelines.contracts.registry import Registry
+from pipelines.ingestion.plan import TIMEZONE, agency_slug, is_due, sector_of
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.telemetry import configure_logging
@@ -27,6 +28,10 @@ def ingest(
     agency: Annotated[str, typer.Argument(help="Cơ quan chủ quản, ví dụ H57.KHCN — the agency that owns the tables")],
     run_id: Annotated[str, typer.Option("--run-id", help="Mã lượt chạy — names the run; repeating it changes nothing")],
     dataset: Annotated[str | None, typer.Option("--dataset", help="Chỉ một bảng — only this table")] = None,
+    due_at: Annotated[
+        str,
+        typer.Option("--due-at", envvar="LAKE_DUE_AT", help="Chỉ bảng đến lịch lúc này — only tables due then"),
+    ] = "",
 ) -> None:
     """Thu nạp các bảng của một cơ quan vào bronze và silver — Load an agency's sector tables.
 
@@ -38,11 +43,13 @@ def ingest(
 
     configure_logging()
     settings = Settings.load()
-    registry = load_registry(settings.home / "schemas")
+    registry = registry_of(settings)
     # One result or reason is one line: Airflow shows the log by lines.
     console, problems = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
     failed = False
     for chosen in _chosen(registry, agency, dataset):
+        if due_at and not is_due(sector_of(chosen).schedule, datetime.fromisoformat(due_at)):
+            continue
         try:
             result = load.ingest(settings, registry, chosen.id, run_id)
         except (LakeError, sa.exc.SQLAlchemyError, OSError) as error:
@@ -60,7 +67,7 @@ def list_tables() -> None:
     from pipelines.ingestion.records import load_status
 
     settings = Settings.load()
-    registry = load_registry(settings.home / "schemas")
+    registry = registry_of(settings)
     table = Table("bảng", "cơ quan", "nguồn", "cách đọc", "lịch", "lần cuối", "kết quả")
     for dataset in registry.sector_tables():
         sector = dataset.sector

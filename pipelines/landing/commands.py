@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.contracts.registry import load_registry
 from pipelines.landing.consume import LandingOptions
 from pipelines.landing.drain import accept_loss as accept
 from pipelines.landing.drain import drain as wait_until_landed
 from pipelines.landing.service import run as run_landing
 from pipelines.landing.status import read_status
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
@@ -40,7 +40,7 @@ def run(
     settings = Settings.load()
     options = LandingOptions(silver_interval_s=interval_s, only=tuple(only or ()))
     try:
-        registry = load_registry(settings.home / "schemas")
+        registry = registry_of(settings)
         run_landing(settings, registry, endpoints(settings).kafka, options, wait=wait)
     except LakeError as error:
         raise _fail(error) from error
@@ -51,7 +51,7 @@ def drain(timeout_s: Annotated[float, typer.Option(help="Seconds to wait at most
     """Wait until everything that Kafka holds now is committed."""
     settings = Settings.load()
     try:
-        registry = load_registry(settings.home / "schemas")
+        registry = registry_of(settings)
         ends = wait_until_landed(settings, registry, endpoints(settings).kafka, timeout_s=timeout_s)
     except LakeError as error:
         raise _fail(error) from error
@@ -67,7 +67,7 @@ def accept_loss(
     """Record that records which Kafka no longer holds are lost, and land from the first that is there."""
     settings = Settings.load()
     try:
-        registry = load_registry(settings.home / "schemas")
+        registry = registry_of(settings)
         lost = accept(settings, registry, endpoints(settings).kafka, topic, partition)
     except LakeError as error:
         raise _fail(error) from error

@@ -35,11 +35,12 @@ def version_columns(dataset: Dataset) -> tuple[str, ...]:
 
 
 def content_columns(dataset: Dataset) -> tuple[str, ...]:
-    """What must differ for a newer version to be an update; empty for streams, where a newer version always is one."""
-    if dataset.stream:
+    """What must differ for a newer version to be an update; empty for the streams of a keyed job, which has told
+    duplicates from corrections already: there a newer version always is one."""
+    if dataset.stream and dataset.is_keyed:
         return ()
     names = tuple(f.name for f in dataset.fields)
-    return (*names, "origin") if dataset.derived else names
+    return names if dataset.sector else (*names, "origin")
 
 
 def optional_columns(dataset: Dataset) -> tuple[str, ...]:
@@ -159,14 +160,14 @@ def resolve(dataset: Dataset, batch: pa.Table, stored: pa.Table) -> Resolution:
 
 def _applied(dataset: Dataset, both: pa.Table, order: Int64s, first: Bools, newer: Bools, top: Bools) -> Bools:
     """Which rows replace what was there (the first of a key does); stored rows come first and so count as applied."""
-    if dataset.stream:
+    if dataset.stream and dataset.is_keyed:
         return newer
     positions = np.arange(len(order))
     last_top = np.maximum.accumulate(np.where(top, positions, 0))
     previous = np.empty(len(order), dtype=np.int64)
     previous[1:], previous[0] = last_top[:-1], 0
-    # Sector: a newer row counts when its content changed. Derived: newer always counts, as does an equally old row
-    # that says something else (a mended job that was rebuilt).
+    # Sector, unkeyed stream: a newer row counts when its content changed. Derived: newer always counts, as does an
+    # equally old row that says something else (a mended job that was rebuilt).
     asked = np.flatnonzero(top & ~first & ~newer if dataset.derived else top & ~first)
     differs = differing(both, content_columns(dataset), order[asked], order[previous[asked]])
     applied = newer.copy() if dataset.derived else first.copy()

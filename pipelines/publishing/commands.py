@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.contracts.registry import load_registry
 from pipelines.publishing import ledger, publication
 from pipelines.publishing import maintain as maintenance
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.settings import Settings
 
 publication_app = typer.Typer(no_args_is_help=True, help="Phiên bản đang công bố. What is published, and going back.")
@@ -68,7 +68,7 @@ def rollback(
 ) -> None:
     """Let people read an older version again; newer ones than the one left are published as before."""
     settings = Settings.load()
-    registry = load_registry(settings.home / "schemas")
+    registry = registry_of(settings)
     move = publication.rollback(settings, registry, dataset, to, by=by, reason=reason)
     _console.print(move.sentence, highlight=False, soft_wrap=True)
 
@@ -80,7 +80,7 @@ def maintain(
 ) -> None:
     """Compact, checkpoint, clean logs and vacuum; then read every published version through Trino."""
     settings = Settings.load()
-    report = maintenance.maintain(settings, load_registry(settings.home / "schemas"), dry_run=dry_run)
+    report = maintenance.maintain(settings, registry_of(settings), dry_run=dry_run)
     if as_json:
         typer.echo(json.dumps(asdict(report), ensure_ascii=False, indent=1))
         return

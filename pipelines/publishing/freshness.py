@@ -20,8 +20,9 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from pipelines.contracts.model import Dataset
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.publishing import ledger
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
 from pipelines.runtime.status import Section, status_sections
 
@@ -199,7 +200,7 @@ _CLOCKS = {WALL_CLOCK: "giờ thật", REPLAY_CLOCK: "giờ phát lại (replay 
 
 def section(settings: Settings) -> Section:
     """The freshness table of `lake status`."""
-    found = freshness(settings, load_registry(settings.home / "schemas"))
+    found = freshness(settings, registry_of(settings))
     rows = [
         (
             item.dataset,

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.contracts.registry import load_registry
 from pipelines.contracts.targets.great_expectations import suite
 from pipelines.quality import report as reports
 from pipelines.quality import store
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
@@ -50,7 +50,7 @@ def waive(
 ) -> None:
     """Accept that a rule is broken, for a reason and a time; judge and publish the run again afterwards."""
     settings = Settings.load()
-    registry = load_registry(settings.home / "schemas")
+    registry = registry_of(settings)
     try:
         rules = [item.rule for item in suite(registry.dataset(dataset), registry).expectations]
     except KeyError as error:

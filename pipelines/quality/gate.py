@@ -22,6 +22,7 @@ from pipelines.quality import store
 from pipelines.quality.model import READABLE, Decision, RuleResult, Verdict, decide
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
+from pipelines.runtime.spark import session
 from pipelines.warehouse.manifest import RunManifest
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ def judge(
     chosen = [d for d in registry.datasets if d.layer == layer and domain in (None, d.domain)]
     with store.lock(settings):
         judge_one = _Judge(settings, manifest, layer, spark)
-        judged = [judge_one(dataset, suite(dataset, registry)) for dataset in chosen]
+        try:
+            judged = [judge_one(dataset, suite(dataset, registry)) for dataset in chosen]
+        finally:
+            judge_one.close()
         store.save(settings, [(verdict, results) for verdict, results, is_new in judged if is_new])
     for verdict, _, _ in judged:
         log.info("judged", extra={"table": f"{layer}.{verdict.dataset}", "verdict": verdict.verdict})
@@ -70,6 +74,7 @@ class _Judge:
 
     def __init__(self, settings: Settings, manifest: RunManifest, layer: str, spark: SparkSession | None) -> None:
         self._settings, self._manifest, self._layer, self._spark = (settings, manifest, layer, spark)
+        self._owns_session = spark is None
         self._versions = _versions(manifest, layer)
         self._history = store.verdicts(settings, [("layer", "=", layer)])
         self._decisions: Sequence[Decision] = store.decisions(settings)
@@ -128,6 +133,11 @@ class _Judge:
         verdict = replace(verdict, verdict=judgement, waived_rules=waived, judged_at=now, duration_s=duration_s)
         return verdict, results, True
 
+    def close(self) -> None:
+        """End the session that was opened here; one that was given is its owner's to end."""
+        if self._owns_session and self._spark is not None:
+            self._spark.stop()
+
     def _known(self, dataset: Dataset, version: int | None, wanted: Suite) -> Verdict | None:
         """The newest verdict of this version by this suite; this run's own stands before others'."""
         same = [
@@ -148,7 +158,7 @@ class _Judge:
         from pipelines.quality.checks import Checker
 
         if self._spark is None:
-            self._spark = _session(self._settings)
+            self._spark = session(self._settings)
         path = str(self._settings.table_path(self._layer, dataset.id))
         try:
             frame = self._spark.read.format("delta").option("versionAsOf", str(version)).load(path)
@@ -165,11 +175,3 @@ def _versions(manifest: RunManifest, layer: str) -> Mapping[str, int]:
     """Dataset id → version. Silver is judged at the run's own version, not at what dbt reads instead of it."""
     source = manifest.gold if layer == "gold" else manifest.versions
     return {name.removeprefix(f"{layer}."): version for name, version in source.items()}
-
-
-def _session(settings: Settings) -> SparkSession:
-    from pyspark.sql import SparkSession
-
-    from pipelines.runtime.services import endpoints
-
-    return SparkSession.builder.remote(endpoints(settings).spark_remote).getOrCreate()

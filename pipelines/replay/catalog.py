@@ -14,11 +14,12 @@ from pipelines.replay.readings import Source
 
 @dataclass(frozen=True)
 class ReplayInfo:
-    """One replay for `lake replay list`: its name, what it is (Vietnamese first), and its datasets."""
+    """One replay: its name, what it is (Vietnamese first), the help of its command, and its datasets."""
 
     name: str
     title_vi: str
     title_en: str
+    help: str
     datasets: tuple[str, ...]
     source: Source
 
@@ -28,6 +29,7 @@ REPLAYS: tuple[ReplayInfo, ...] = (
         "cameras",
         "Camera và sự kiện vi phạm trong chiều tối 27/10/2025 (dữ liệu tổng hợp)",
         "Cameras and violation events in the evening of 27 October 2025 (synthetic)",
+        "Camera. Synthetic health of 40 cameras and violation events; plates become tokens at the gateway.",
         ("camera_health", "violation_event"),
         cameras.readings,
     ),
@@ -35,6 +37,7 @@ REPLAYS: tuple[ReplayInfo, ...] = (
         "flood-2025",
         "Trận lũ tháng 10–11/2025: mực nước, mưa, hồ chứa, bước 10 phút",
         "The flood of October–November 2025: stages, rain, reservoirs, 10-minute steps",
+        "Trận lũ 10–11/2025. Stages, rain and reservoirs in 10-minute steps, exact at every published figure.",
         ("rain_gauge", "reservoir_op", "river_stage"),
         flood.readings,
     ),
@@ -42,6 +45,7 @@ REPLAYS: tuple[ReplayInfo, ...] = (
         "traffic",
         "Chuỗi bộ dò xe thực đo (2015) gán cho các nút giao của Huế",
         "Real loop-detector series (2015) on junctions of Huế",
+        "Bộ dò xe. Three real loop-detector series with real anomalies, on junctions of Huế.",
         ("lane_minute",),
         traffic.readings,
     ),

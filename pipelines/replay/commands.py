@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.replay import sector as sector_database
 from pipelines.replay.catalog import REPLAYS, make_replay
 from pipelines.replay.deliveries import Replay
 from pipelines.replay.faults import FaultPlan
 from pipelines.replay.sender import SendReport, check_namespace, send_replay
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings, SettingsError
@@ -78,49 +79,34 @@ def list_replays() -> None:
     Console().print(table)
 
 
-@replay_app.command("flood-2025")
-def flood_2025(
-    duplicates: Duplicates = 0.0,
-    corrections: Corrections = 0.0,
-    late: Late = 0.0,
-    malformed: Malformed = 0.0,
-    week_old: WeekOld = 0,
-    seed: Seed = 7,
-    speed: Speed = 0.0,
-    allow_city: AllowCity = False,
-) -> None:
-    """Trận lũ 10–11/2025. Stages, rain and reservoirs in 10-minute steps, exact at every published figure."""
-    _send("flood-2025", FaultPlan(duplicates, corrections, late, malformed, week_old, seed), speed, allow_city)
+def _sender(name: str) -> Callable[..., None]:
+    """The command of one replay; all have these options."""
+
+    def send(
+        duplicates: Duplicates = 0.0,
+        corrections: Corrections = 0.0,
+        late: Late = 0.0,
+        malformed: Malformed = 0.0,
+        week_old: WeekOld = 0,
+        seed: Seed = 7,
+        speed: Speed = 0.0,
+        allow_city: AllowCity = False,
+    ) -> None:
+        with _errors_as_sentences():
+            plan = FaultPlan(duplicates, corrections, late, malformed, week_old, seed)
+            settings, registry = _context()
+            check_namespace(settings, allow_city=allow_city)
+            replay = make_replay(name, registry, settings.home / "data", plan)
+            bootstrap = endpoints(settings).kafka
+            ensure_topics(settings, registry)
+            report = _send_with_progress(replay, settings, registry, bootstrap, speed=speed, allow_city=allow_city)
+            _print_report(replay, report)
+
+    return send
 
 
-@replay_app.command()
-def traffic(
-    duplicates: Duplicates = 0.0,
-    corrections: Corrections = 0.0,
-    late: Late = 0.0,
-    malformed: Malformed = 0.0,
-    week_old: WeekOld = 0,
-    seed: Seed = 7,
-    speed: Speed = 0.0,
-    allow_city: AllowCity = False,
-) -> None:
-    """Bộ dò xe. Three real loop-detector series with real anomalies, on junctions of Huế."""
-    _send("traffic", FaultPlan(duplicates, corrections, late, malformed, week_old, seed), speed, allow_city)
-
-
-@replay_app.command()
-def cameras(
-    duplicates: Duplicates = 0.0,
-    corrections: Corrections = 0.0,
-    late: Late = 0.0,
-    malformed: Malformed = 0.0,
-    week_old: WeekOld = 0,
-    seed: Seed = 7,
-    speed: Speed = 0.0,
-    allow_city: AllowCity = False,
-) -> None:
-    """Camera. Synthetic health of 40 cameras and violation events; plates become tokens at the gateway."""
-    _send("cameras", FaultPlan(duplicates, corrections, late, malformed, week_old, seed), speed, allow_city)
+for _info in REPLAYS:
+    replay_app.command(_info.name, help=_info.help)(_sender(_info.name))
 
 
 @replay_app.command()
@@ -158,34 +144,17 @@ def sector(
             _console.print(f"dropped {drop_column}")
 
 
-def _send(name: str, plan: FaultPlan, speed: float, allow_city: bool) -> None:
-    with _errors_as_sentences():
-        settings, registry = _context()
-        check_namespace(settings, allow_city=allow_city)
-        replay = make_replay(name, registry, settings.home / "data", plan)
-        bootstrap = endpoints(settings).kafka
-        ensure_topics(settings, registry)
-        report = send_with_progress(replay, settings, registry, bootstrap, speed=speed, allow_city=allow_city)
-        _print_report(replay, report)
-
-
-def send_with_progress(
+def _send_with_progress(
     replay: Replay,
     settings: Settings,
     registry: Registry,
     bootstrap: str,
     *,
-    speed: float = 0.0,
-    allow_city: bool = False,
-    console: Console | None = None,
+    speed: float,
+    allow_city: bool,
 ) -> SendReport:
-    """Send a replay with a progress bar on `console` (default: standard error); the topics must exist.
-
-    Raises:
-        LakeError: as :func:`pipelines.replay.sender.send_replay`.
-    """
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console or _console) as bar:
+    with Progress(*columns, TimeRemainingColumn(), console=_console) as bar:
         task = bar.add_task(replay.name, total=len(replay.deliveries))
         return send_replay(
             replay,
@@ -210,7 +179,7 @@ def _print_report(replay: Replay, report: SendReport) -> None:
 
 def _context() -> tuple[Settings, Registry]:
     settings = Settings.load()
-    return settings, load_registry(settings.home / "schemas")
+    return settings, registry_of(settings)
 
 
 def _table_id(registry: Registry, dataset: str) -> str:

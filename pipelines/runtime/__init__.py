@@ -1,1 +1,1 @@
-"""Runtime of the lakehouse: settings, local services, Spark, Kafka, Flink and Trino clients, telemetry."""
+"""Runtime of the lakehouse: settings, local services, Spark, Kafka, Flink, Trino and Airflow clients, telemetry."""

@@ -2,15 +2,13 @@
 
 import shutil
 
-import httpx
-
-from pipelines.runtime import flink, kafka, services, spark
+from pipelines.runtime import kafka, services, spark
 from pipelines.runtime.errors import LakeError
+from pipelines.runtime.flink import Cluster
 from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
 from pipelines.runtime.trino import PLATFORM_USER, execute_at
 
 _NEEDED = ("kafka", "flink", "spark", "trino")
-_TIMEOUT_S = 30.0
 
 
 def forget_namespace(settings: Settings, report: services.Report = services.silent) -> None:
@@ -29,10 +27,11 @@ def forget_namespace(settings: Settings, report: services.Report = services.sile
         services.down(settings, [name], report)
     services.up(settings, _NEEDED, report)
     ends = services.endpoints(settings)
-    for job in flink.jobs(settings):
-        if job.name.startswith(prefix) and job.state not in {"FINISHED", "FAILED", "CANCELED"}:
-            httpx.patch(f"{ends.flink_rest}/jobs/{job.job_id}", params={"mode": "cancel"}, timeout=_TIMEOUT_S)
-            report(job.name, "cancelled")
+    with Cluster(ends.flink_rest) as cluster:
+        for job in cluster.jobs():
+            if job.name.startswith(prefix) and job.is_alive:
+                cluster.cancel(job.job_id)
+                report(job.name, "cancelled")
     report(f"{len(kafka.delete_topics(settings))} topics", "deleted")
     session = spark.session(settings)
     try:

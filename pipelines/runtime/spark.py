@@ -6,7 +6,7 @@ from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from pyspark.sql.connect.session import SparkSession
+    from pyspark.sql import SparkSession
 
 
 def session(settings: Settings) -> "SparkSession":
@@ -15,6 +15,8 @@ def session(settings: Settings) -> "SparkSession":
     Its time zone is UTC. Raises ServiceError when Spark is down.
     """
     remote = endpoints(settings).spark_remote
-    from pyspark.sql.connect.session import SparkSession
+    # The builder of pyspark.sql, not that of its connect package: only it makes pyspark.sql.functions speak to a
+    # remote server, which the quality gate and its library rely on.
+    from pyspark.sql import SparkSession
 
     return SparkSession.builder.remote(remote).create()

@@ -8,12 +8,13 @@ from typing import Any
 
 import psutil
 
-from pipelines.runtime import flink
 from pipelines.runtime.errors import ServiceError
+from pipelines.runtime.flink import Cluster, FlinkJob
 from pipelines.runtime.ports import remembered_ports, service_folder
 from pipelines.runtime.process import ProcessRecord, service_processes
 from pipelines.runtime.servers import SPECS
 from pipelines.runtime.service import Context, Service
+from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 
 
@@ -32,6 +33,13 @@ class ServiceStatus:
     rss_bytes: int
     restarts: int
     detail: str
+
+
+@dataclass(frozen=True)
+class JobStatus(FlinkJob):
+    """One job of the cluster with the age of its newest checkpoint, None before the first."""
+
+    last_checkpoint_age_s: float | None
 
 
 @dataclass(frozen=True)
@@ -92,10 +100,14 @@ def _rss_bytes(process: psutil.Process) -> int:
         return 0
 
 
-def flink_jobs(settings: Settings) -> tuple[flink.FlinkJob, ...]:
-    """Return the jobs of the cluster, or none when it is down."""
+def flink_jobs(settings: Settings) -> tuple[JobStatus, ...]:
+    """Return the newest job of every name, by name, or none when the cluster is down."""
     try:
-        return flink.jobs(settings)
+        with Cluster(endpoints(settings).flink_rest) as cluster:
+            return tuple(
+                JobStatus(**asdict(job), last_checkpoint_age_s=cluster.last_checkpoint_age_s(job.job_id))
+                for job in cluster.newest()
+            )
     except ServiceError:
         return ()
 

@@ -1,4 +1,4 @@
-"""What a stream job is: pure planning from contracts and a domain's SQL file to statements and configuration."""
+"""What a stream job is: pure planning from contracts and a job's SQL file to statements and configuration."""
 
 from __future__ import annotations
 
@@ -13,20 +13,16 @@ from importlib import resources
 from string import Template
 from zoneinfo import ZoneInfo
 
-from pipelines.contracts.model import Dataset
+from pipelines.contracts.model import KEYED_JOBS, SHARED_JOB, Dataset
 from pipelines.contracts.names import literal
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import flink, kafka
-from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
 FUNCTIONS: tuple[tuple[str, str], ...] = (
     ("Disposition", "vn.hue.lake.flink.Disposition"),
     ("FloodAlarm", "vn.hue.lake.flink.FloodAlarm"),
 )
-STATEFUL_DOMAINS = ("flood", "transport", "camera")
-"""Domains with a job of their own, which keeps state per key."""
-
 PARALLELISM = {"transport": 2}
 """Only transport carries enough events to pay for a second subtask; the others idle cheaper on one."""
 
@@ -36,7 +32,7 @@ class Job:
     """One job, ready to submit: ``ddl`` in order, then all ``inserts`` as one statement set."""
 
     name: str
-    domain: str
+    id: str
     ddl: tuple[str, ...]
     inserts: tuple[str, ...]
     config: tuple[tuple[str, str], ...]
@@ -86,7 +82,7 @@ def _midnight(day: str | None) -> str:
 
 
 def parameters(registry: Registry) -> Mapping[str, str]:
-    """SQL literals that a domain's file may name as ``$parameter``."""
+    """SQL literals that a job's file may name as ``$parameter``."""
     return {"alarm_levels": literal(alarm_levels(registry))}
 
 
@@ -99,13 +95,13 @@ def split_statements(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in re.split(r";[ \t]*(?:\n|\Z)", body) if part.strip())
 
 
-def domain_sql(domain: str, registry: Registry) -> tuple[str, ...]:
-    """The statements of ``sql/<domain>.sql`` with their parameters filled in; none when the domain has no file.
+def job_sql(job: str, registry: Registry) -> tuple[str, ...]:
+    """The statements of ``sql/<job>.sql`` with their parameters filled in; none when the job has no file.
 
     Raises:
         KeyError: the file names a parameter that does not exist.
     """
-    path = resources.files("pipelines.streaming") / "sql" / f"{domain}.sql"
+    path = resources.files("pipelines.streaming") / "sql" / f"{job}.sql"
     if not path.is_file():
         return ()
     statements = split_statements(path.read_text(encoding="utf-8"))
@@ -118,11 +114,11 @@ def state_ttl(datasets: tuple[Dataset, ...]) -> timedelta:
     return 2 * max((d.stream.dedupe for d in datasets if d.stream), default=timedelta(hours=24))
 
 
-def plan(domain: str, registry: Registry, settings: Settings, *, bootstrap: str, now: datetime) -> Job:
-    """Plan the job of one domain. Pure: no connection is made."""
-    streams = registry.streams(domain)
-    derived = tuple(d for d in registry.datasets if d.derived and d.derived.job == domain)
-    name = settings.group(domain)
+def plan(job: str, registry: Registry, settings: Settings, *, bootstrap: str, now: datetime) -> Job:
+    """Plan one job. Pure: no connection is made."""
+    streams = registry.streams(job)
+    derived = tuple(d for d in registry.datasets if d.derived and d.derived.job == job)
+    name = settings.group(job)
     ddl: list[str] = [f"CREATE TEMPORARY SYSTEM FUNCTION {n} AS {literal(c)}" for n, c in FUNCTIONS]
     connection = flink.Connection(bootstrap, settings.topic(""), name)
     ddl.append(flink.dead_letter_sink(connection))
@@ -133,13 +129,16 @@ def plan(domain: str, registry: Registry, settings: Settings, *, bootstrap: str,
         ddl.append(flink.clean_sink(stream, connection))
         inserts += [flink.dead_letter_insert(stream, connection), flink.clean_insert(stream)]
     ddl += [flink.derived_sink(table, connection) for table in derived]
-    for statement in domain_sql(domain, registry):
+    for statement in job_sql(job, registry):
         (inserts if statement.upper().startswith("INSERT") else ddl).append(statement)
     config = {
         "pipeline.name": name,
         "pipeline.object-reuse": "true",
-        "parallelism.default": str(PARALLELISM.get(domain, 1)),
+        "parallelism.default": str(PARALLELISM.get(job, 1)),
         "table.local-time-zone": "UTC",
+        # A record waits in each exchange until its buffer is full or this has passed. Flink's 100 ms made two exchanges
+        # the larger part of event → alert (see benchmarks/latency).
+        "execution.buffer-timeout.interval": "10 ms",
         "table.exec.state.ttl": f"{int(state_ttl(streams).total_seconds())} s",
         # A silent partition must not hold the windows of the others: its share of the clock is waived after this.
         "table.exec.source.idle-timeout": "10 s",
@@ -148,22 +147,9 @@ def plan(domain: str, registry: Registry, settings: Settings, *, bootstrap: str,
     topics = tuple(
         sorted({settings.topic(t.name) for d in (*streams, *derived) for t in kafka.topics(d, simulated_clock=True)})
     )
-    return Job(name, domain, tuple(ddl), tuple(inserts), tuple(sorted(config.items())), topics)
+    return Job(name, job, tuple(ddl), tuple(inserts), tuple(sorted(config.items())), topics)
 
 
-def domains(registry: Registry) -> tuple[str, ...]:
-    """The domains that need a job of their own: those that have streams."""
-    return tuple(d for d in STATEFUL_DOMAINS if registry.streams(d))
-
-
-def require_jobs(registry: Registry) -> None:
-    """Refuse a stream that no job reads: it would be received and never processed.
-
-    Raises:
-        LakeError: naming every such stream.
-    """
-    unread = [f"{d.id} ({d.domain})" for d in registry.streams() if d.domain not in STATEFUL_DOMAINS]
-    if unread:
-        raise LakeError(
-            f"No stream job reads {', '.join(unread)}.", f"Domains with a job are: {', '.join(STATEFUL_DOMAINS)}."
-        )
+def jobs_of(registry: Registry) -> tuple[str, ...]:
+    """The jobs that the contracts need: those that have streams to read."""
+    return tuple(job for job in (*KEYED_JOBS, SHARED_JOB) if registry.streams(job))

@@ -18,18 +18,18 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 from filelock import FileLock, Timeout
 
 from pipelines.contracts.errors import ContractErrors
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
+from pipelines.runtime.flink import Cluster
 from pipelines.runtime.servers.flink import checkpoint_dir
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
-from pipelines.streaming.cluster import Cluster, newest_checkpoint
-from pipelines.streaming.job import Job, domains, plan, require_jobs
-from pipelines.streaming.submit import Submission, SubmitError
+from pipelines.streaming.job import Job, jobs_of, plan
+from pipelines.streaming.submit import Submission
 from pipelines.streaming.topics import ensure_topics
 
 PERIOD_S = 1.0
@@ -62,23 +62,23 @@ class Records:
         self.folder = settings.state / "jobs" / settings.namespace
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def _path(self, domain: str) -> Path:
-        return self.folder / f"{domain}.json"
+    def _path(self, job: str) -> Path:
+        return self.folder / f"{job}.json"
 
-    def read(self, domain: str) -> JobRecord | None:
-        """The record of a domain's job, None before its first start."""
-        path = self._path(domain)
+    def read(self, job: str) -> JobRecord | None:
+        """The record of a job, None before its first start."""
+        path = self._path(job)
         return JobRecord(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
-    def write(self, domain: str, record: JobRecord) -> None:
+    def write(self, job: str, record: JobRecord) -> None:
         """Replace the record."""
-        partial = self._path(domain).with_suffix(".partial")
+        partial = self._path(job).with_suffix(".partial")
         partial.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
-        os.replace(partial, self._path(domain))
+        os.replace(partial, self._path(job))
 
-    def request_rebuild(self, domain: str) -> Path:
+    def request_rebuild(self, job: str) -> Path:
         """Ask the supervisor to drop the job's state and read the raw topics again."""
-        request = self.folder / f"{domain}.rebuild"
+        request = self.folder / f"{job}.rebuild"
         request.touch()
         return request
 
@@ -113,6 +113,13 @@ def decide(
     return Decision(None, "it was gone and no usable checkpoint is left", rebuild=True)
 
 
+def newest_checkpoint(checkpoints: Path, job_id: str) -> Path | None:
+    """The newest completed checkpoint that ``job_id`` left below ``checkpoints``; a folder without ``_metadata`` was
+    not completed."""
+    found = [path.parent for path in (checkpoints / job_id).glob("chk-*/_metadata")]
+    return max(found, key=lambda path: int(path.name.removeprefix("chk-")), default=None)
+
+
 def _exists(uri: str) -> bool:
     return (Path(uri.removeprefix("file://")) / "_metadata").exists()
 
@@ -139,41 +146,34 @@ class JobSupervisor:
             return self._registry
         self._schema_stamp = stamp
         try:
-            self._registry = load_registry(self.settings.home / "schemas")
+            self._registry = registry_of(self.settings)
         except ContractErrors as errors:
             if self._registry is None:
                 raise
             _log.error("contracts do not load; the jobs stay as they are", extra={"error": str(errors)})
             return self._registry
-        try:
-            require_jobs(self._registry)
-        except LakeError as error:
-            _log.error("a stream waits for a job; the others go on", extra={"error": str(error)})
         return self._registry
 
     def look_once(self) -> dict[str, str]:
         """Bring every job to what it should be; returns job → what was done.
 
         Raises:
-            httpx.HTTPError, LakeError: the cluster or Kafka does not answer; the next look tries again.
+            LakeError: the cluster or Kafka does not answer; the next look tries again.
         """
         where = endpoints(self.settings)
-        cluster = Cluster(where.flink_rest)
-        try:
+        with Cluster(where.flink_rest) as cluster:
             return self._look(cluster, where.kafka)
-        finally:
-            cluster.close()
 
     def _look(self, cluster: Cluster, bootstrap: str) -> dict[str, str]:
         registry = self.registry()
         now = datetime.now(UTC)
         checkpoints = checkpoint_dir(self.settings)
         due: list[tuple[Job, Decision]] = []
-        for domain in domains(registry):
-            job = plan(domain, registry, self.settings, bootstrap=bootstrap, now=now)
-            request = self.records.folder / f"{domain}.rebuild"
+        for name in jobs_of(registry):
+            job = plan(name, registry, self.settings, bootstrap=bootstrap, now=now)
+            request = self.records.folder / f"{name}.rebuild"
             running = cluster.alive(job.name)
-            record = self.records.read(domain)
+            record = self.records.read(name)
             decision = decide(
                 job,
                 record,
@@ -195,11 +195,11 @@ class JobSupervisor:
         ids = self._submit([Submission(job, d.restore_from) for job, d in due], self.settings)
         done = {}
         for job, decision in due:
-            old = self.records.read(job.domain)
+            old = self.records.read(job.id)
             base = old or JobRecord(job.name, job.fingerprint, "", "", None)
             again = decision.restore_from is not None and decision.restore_from == base.restored_from
             self.records.write(
-                job.domain,
+                job.id,
                 replace(
                     base,
                     fingerprint=job.fingerprint,
@@ -212,7 +212,7 @@ class JobSupervisor:
                     reason=decision.reason,
                 ),
             )
-            (self.records.folder / f"{job.domain}.rebuild").unlink(missing_ok=True)
+            (self.records.folder / f"{job.id}.rebuild").unlink(missing_ok=True)
             how = "restored from a checkpoint" if decision.restore_from else _FROM_RAW[decision.rebuild]
             done[job.name] = how
             _log.info(how, extra={"job": job.name, "reason": decision.reason, "job_id": ids[job.name]})
@@ -226,7 +226,7 @@ class JobSupervisor:
             try:
                 self.look_once()
                 pause_s, last = PERIOD_S, ""
-            except (httpx.HTTPError, LakeError, SubmitError) as error:
+            except LakeError as error:
                 if str(error) != last:
                     _log.warning("the jobs could not be looked after", extra={"error": str(error)})
                 pause_s, last = min(pause_s * 2, 15.0), str(error)

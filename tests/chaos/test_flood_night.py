@@ -31,7 +31,7 @@ from pipelines.runtime import flink
 from pipelines.runtime.services import endpoints, running
 from pipelines.runtime.settings import Settings
 from pipelines.serving.bootstrap import apply
-from pipelines.streaming.job import domains
+from pipelines.streaming.job import jobs_of
 from pipelines.streaming.supervise import Records
 
 pytestmark = pytest.mark.timeout(1200)
@@ -51,7 +51,7 @@ def night(demo_run: DemoRun, tmp_path: Path) -> Iterator[Settings]:
     for _ in apply(settings, demo_run.registry, serving=False):
         pass
     start_namespace(settings)
-    for domain in domains(demo_run.registry):
+    for domain in jobs_of(demo_run.registry):
         flink.wait_running(settings, settings.group(domain), 240)
     yield settings
     stop_namespace(settings)
@@ -90,7 +90,7 @@ def test_every_table_equals_the_undisturbed_run(
     wait_until(lambda: _landed(night, "river_stage") > 0, 120, "the first readings in silver")
     _kill(night, "flink-taskmanager")
     _kill(night, night.group("landing"))
-    for domain in domains(registry):
+    for domain in jobs_of(registry):
         flink.wait_running(night, night.group(domain), 240)
     wait_until(lambda: _lands(night), 120, "landing comes back by itself and holds its tables")
 
@@ -105,14 +105,14 @@ def test_every_table_equals_the_undisturbed_run(
     assert second.returncode == 1, "a second landing must refuse to write"
     assert night.namespace in second.stderr or "landing" in second.stderr
 
-    before = {domain: _record(records, domain) for domain in domains(registry)}
+    before = {domain: _record(records, domain) for domain in jobs_of(registry)}
     managers = [psutil.Process(running(night)[name].pid) for name in ("flink-jobmanager", "flink-taskmanager")]
     for manager in managers:
         manager.kill()
     wait_until(
         lambda: all(_record(records, d) != before[d] for d in before), 300, "the supervisor submits every job again"
     )
-    for domain in domains(registry):
+    for domain in jobs_of(registry):
         flink.wait_running(night, night.group(domain), 240)
 
     rebuilds = _rebuilds(records, "flood")

@@ -5,7 +5,8 @@ The chain of one stream, each view one step, one row per raw record::
     raw_<dataset>            the topic, decoded; a record that cannot be decoded keeps its bytes and says why
     <dataset>__checked       … with `reason`: why a decoded record must still be refused, else NULL
     <dataset>__flagged       accepted rows with their QARTOD flag, whether they are late, and their provenance
-    <dataset>__conformed     … classified as on_time, late, corrected or duplicate (state per key)
+    <dataset>__conformed     … classified as on_time, late, corrected or duplicate (state per key); in the shared job,
+                             which keeps no state, as on_time or late
 
 Times: the Kafka timestamp of a raw record is the *arrival clock*, set by the gateway. Lateness and watermark depend
 on it alone (``late := event time < arrival − watermark``), so that a job which reads the topics again decides the
@@ -191,6 +192,8 @@ def conformed(dataset: Dataset) -> str:
     if dataset.stream is None:
         raise Untranslatable(dataset.id, "conformed", "flink", "only a stream is conformed")
     fields = ",\n  ".join(backtick(f.name) for f in dataset.fields)
+    if not dataset.is_keyed:
+        return _conformed_without_state(dataset, fields)
     keys = ", ".join(backtick(k) for k in dataset.key)
     horizon_ms = int(dataset.stream.dedupe.total_seconds() * 1000)
     return f"""CREATE VIEW {backtick(dataset.id + "__conformed")} AS
@@ -211,6 +214,22 @@ FROM Disposition(
   on_time => DESCRIPTOR(`_rowtime`),
   uid => {literal(dataset.id + "_disposition")}
 )"""
+
+
+def _conformed_without_state(dataset: Dataset, fields: str) -> str:
+    """The conformed view of a stream in the shared job: on time or late, by the record alone."""
+    return f"""CREATE VIEW {backtick(dataset.id + "__conformed")} AS
+SELECT
+  {fields},
+  `_qc_flag` AS `qc_flag`,
+  `_qc_detail` AS `qc_detail`,
+  `origin`,
+  `_revision` AS `revision`,
+  `_received_at` AS `received_at`,
+  `_partition` AS `raw_partition`,
+  `_offset` AS `raw_offset`,
+  CASE WHEN `_late` THEN 'late' ELSE 'on_time' END AS `disposition`
+FROM {backtick(dataset.id + "__flagged")}"""
 
 
 def _sink(name: str, columns: list[str], topic: str, connection: Connection) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from pipelines.contracts.logical_types import LogicalType
 from pipelines.contracts.model import CodeList, ContractField, Dataset
 from pipelines.contracts.names import double_quote, literal
 from pipelines.contracts.targets.delta import comment
@@ -28,11 +27,6 @@ _SYSTEM_COMMENTS: Mapping[str, str] = {
 """The system columns that people see; the position in the raw topic is the platform's own affair."""
 
 _PIN = re.compile(r"FOR VERSION AS OF (?:BIGINT )?'?(\d+)'?")
-
-
-def column_type(kind: LogicalType) -> str:
-    """The type that Trino's Delta connector reports: an instant has milliseconds there, microseconds at rest."""
-    return "timestamp(3) with time zone" if kind.name == "timestamp" else kind.on("trino")
 
 
 def is_granted(field: ContractField) -> bool:

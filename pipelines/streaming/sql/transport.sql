@@ -6,6 +6,9 @@
 -- late rows   late and corrected readings are not in a live window; the settled kpi_traffic_hour counts them
 -- state       one open window per lane and size; it is dropped when the window closes
 -- mean speed  weighted by vehicles where they were counted, else by reading
+-- two sizes   the select stands here once for each, on purpose: SQL has no parameter for a window's size; over a union
+--             of both windows Flink no longer sees that a window ends, and would keep its state for ever; five minutes
+--             out of the 1-minute rows would be means of rounded means, whose weights those rows do not carry
 
 -- One row per reading that is in time and not refused by quality control.
 CREATE VIEW lane_minute__on_time AS

@@ -11,11 +11,12 @@ import psycopg2
 import pytest
 from deltalake import DeltaTable
 
-from pipelines.contracts.registry import Registry, load_registry
-from pipelines.ingestion.airflow_client import AirflowClient, AirflowError
+from pipelines.contracts.registry import Registry
 from pipelines.ingestion.plan import all_plans, ingest_dag_id, ingestion_plans
 from pipelines.ingestion.records import load_status
 from pipelines.replay import sector
+from pipelines.runtime.airflow import AirflowClient, AirflowError
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.services import Endpoints
 from pipelines.runtime.settings import Settings
 
@@ -38,7 +39,7 @@ def settings(lake_services: Any) -> Settings:
 
 @pytest.fixture(scope="module")
 def registry(settings: Settings) -> Registry:
-    return load_registry(settings.home / "schemas")
+    return registry_of(settings)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_all_agencies_load_and_a_broken_source_is_told(
     with renamed(endpoints.postgres, "soyt.med_price", "price_vnd", "gia"):
         client.trigger(dag_id, "broken", conf("r2"))
         broken = client.wait(dag_id, "broken", timeout_s=TIMEOUT_S)
-    assert broken.tasks == {"med_price": "failed"}
+    assert broken.tasks == {"tables": "failed"}
     assert "has no column price_vnd (new and perhaps its new name: gia)" in client.failures(broken)
     status = load_status(settings, registry.dataset("med_price"))
     assert status is not None and status.status == "failed"

@@ -10,11 +10,12 @@ import pytest
 from confluent_kafka import Message, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.gateway.envelope import RawRecord
 from pipelines.gateway.intake import Gateway
 from pipelines.gateway.publisher import Publisher, PublishError
 from pipelines.runtime import kafka
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 from pipelines.streaming.topics import ensure_topics
@@ -24,7 +25,7 @@ RECEIVED = datetime(2025, 10, 27, 13, 0, 5, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def registry(server: Settings) -> Registry:
-    return load_registry(server.home / "schemas")
+    return registry_of(server)
 
 
 @pytest.fixture

@@ -19,10 +19,11 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipelines.contracts.model import Dataset
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import kafka
 from pipelines.landing.broker import Broker, Range
 from pipelines.landing.ledger import Ledger, ledger
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.settings import Settings
 
 T0 = datetime(2025, 10, 27, tzinfo=UTC)
@@ -151,7 +152,7 @@ def city(lake_services: Any) -> Iterator[City]:
     """An empty namespace with its topics."""
     endpoints = lake_services.need("kafka")
     settings = lake_services.namespace(f"land{os.getpid()}x{next(_NAMES)}")
-    made = City(settings, load_registry(settings.home / "schemas"), endpoints.kafka)
+    made = City(settings, registry_of(settings), endpoints.kafka)
     made.make_topics()
     yield made
     made.close()

@@ -32,7 +32,7 @@ def rows() -> Any:
 
 @pytest.fixture(scope="session")
 def registry() -> Registry:
-    return load_registry(HOME / "schemas")
+    return load_registry(HOME / "schemas").only("demo")
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,10 @@ import psycopg2
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.replay import sector
 from pipelines.replay.commands import replay_app
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
@@ -18,7 +19,7 @@ from pipelines.runtime.settings import Settings
 
 @pytest.fixture(scope="module")
 def registry(server: Settings) -> Registry:
-    return load_registry(server.home / "schemas")
+    return registry_of(server)
 
 
 @pytest.fixture

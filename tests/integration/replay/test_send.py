@@ -10,13 +10,13 @@ import pytest
 from confluent_kafka import TopicPartition
 from typer.testing import CliRunner
 
-from pipelines.contracts.registry import load_registry
 from pipelines.replay.catalog import make_replay
 from pipelines.replay.commands import replay_app
 from pipelines.replay.faults import FaultPlan
 from pipelines.replay.sender import send_replay
 from pipelines.replay.truth import load_truth
 from pipelines.runtime import kafka
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 from pipelines.streaming.topics import ensure_topics
@@ -42,7 +42,7 @@ def read_raw(settings: Settings, dataset: str, expected: int) -> Seen:
 
 
 def test_a_replay_arrives_whole_and_twice_identical(server: Settings) -> None:
-    registry = load_registry(server.home / "schemas")
+    registry = registry_of(server)
     plan = FaultPlan(duplicates=0.01, corrections=0.01, late=0.01, malformed=0.001)
     replay = make_replay("flood-2025", registry, server.home / "data", plan)
     bootstrap = endpoints(server).kafka

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.delta import PROPERTIES, arrow_schema, comment
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.settings import Settings
 from pipelines.warehouse import dbt
 from pipelines.warehouse import manifest as runs
@@ -127,7 +128,7 @@ def lake(lake_services: Any) -> Lake:
     settings = lake_services.namespace("warehouse_test")
     # In a kept installation this is what a forgotten namespace leaves: Spark's catalogue knows tables without files.
     shutil.rmtree(settings.lake_root / settings.namespace, ignore_errors=True)
-    registry = load_registry(settings.home / "schemas")
+    registry = registry_of(settings)
     readings, thresholds = oracle.published_readings(), []
     for code in registry.code_list("alarm_levels").rows:
         limit = Decimal(str(code["threshold_m"]))

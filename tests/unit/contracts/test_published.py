@@ -193,7 +193,7 @@ def test_diff_against_a_folder_and_a_revision(project: Path, edit: Edit) -> None
         failed = runner.invoke(contracts_app, ["diff", "--against", wrong])
         assert isinstance(failed.exception, LakeError) and words in str(failed.exception)
     unknown = runner.invoke(contracts_app, ["diff", "river_level"])
-    assert isinstance(unknown.exception, LakeError) and "there are: dim_station" in str(unknown.exception)
+    assert isinstance(unknown.exception, LakeError) and "rain_gauge, reservoir_op" in str(unknown.exception)
 
 
 def test_an_unsound_contract_is_not_published(project: Path, edit: Edit) -> None:

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from pipelines.contracts.registry import load_registry
+from pipelines.ingestion.plan import ingest_dag_id
+
 HOME = Path(__file__).resolve().parents[3]
 FILES = sorted((HOME / "dags").glob("*.py"))
 # In a process of its own: Airflow reads its configuration when it is imported, and changes logging for good.
@@ -60,7 +63,9 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_every_dag_loads(bag: Any) -> None:
     assert bag["errors"] == {}
-    assert sorted(bag["dags"]) == ["ingest__h57_khcn", "ingest__h57_xd", "ingest__h57_yt", "warehouse"]
+    agencies = {ingest_dag_id(dataset.owner) for dataset in load_registry(HOME / "schemas").sector_tables()}
+    assert {"ingest__h57_khcn", "ingest__h57_xd", "ingest__h57_yt"} <= agencies
+    assert set(bag["dags"]) == {*agencies, "warehouse"}
     assert bag["seconds"] < 10, "the libraries are imported; what is left are contracts and plans"
 
 
@@ -73,12 +78,10 @@ def test_tasks_edges_and_commands(bag: Any) -> None:
         "publish": [],
     }
     ingest = bag["dags"]["ingest__h57_yt"]
-    assert ingest["tasks"] == {"med_price": []}
-    assert ingest["outlets"] == {"med_price": ["city/silver/med_price"]}
+    assert ingest["tasks"] == {"tables": []}
+    assert "city/silver/med_price" in ingest["outlets"]["tables"]
     assert ingest["owners"] == ["H57.YT"]
-    assert ingest["commands"]["med_price"].endswith(
-        '/lake run ingest H57.YT --dataset med_price --run-id "$LAKE_RUN_ID"'
-    )
+    assert ingest["commands"]["tables"].endswith('/lake run ingest H57.YT --run-id "$LAKE_RUN_ID"')
     for dag in bag["dags"].values():
         assert dag["documented"] and dag["runs"] == 1 and dag["catchup"] is False
 
@@ -92,7 +95,7 @@ def test_schedules_and_namespace_come_from_the_environment(tmp_path: Path) -> No
     assert bag["errors"] == {}
     assert bag["dags"]["warehouse"]["scheduled"] == "AssetOrTimeSchedule"
     assert bag["dags"]["ingest__h57_yt"]["scheduled"] == "MultipleCronTriggerTimetable"
-    assert bag["dags"]["ingest__h57_yt"]["outlets"] == {"med_price": ["drill/silver/med_price"]}
+    assert "drill/silver/med_price" in bag["dags"]["ingest__h57_yt"]["outlets"]["tables"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -76,7 +76,7 @@ def test_an_open_reading_is_normalised_and_completed(registry: Registry) -> None
     )
     assert (result.topic, result.key) == ("raw.river_stage", b"71520")
     assert result.timestamp_ms == 1761570005250
-    assert dict(result.headers) == {"dataset": b"river_stage", "version": b"1.0.0", "source": b"gw-1"}
+    assert dict(result.headers) == {"source": b"gw-1"}
 
 
 def test_bytes_and_mapping_give_the_same_record(registry: Registry) -> None:

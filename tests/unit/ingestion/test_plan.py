@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from pipelines.contracts.registry import Registry, load_registry
-from pipelines.ingestion.plan import DagPlan, all_plans, ingest_dag_id, ingestion_plans, warehouse_plan
+from pipelines.ingestion.plan import DagPlan, all_plans, ingest_dag_id, ingestion_plans, is_due, warehouse_plan
 
 HOME = Path(__file__).resolve().parents[3]
 
@@ -22,23 +23,32 @@ def plan_of(registry: Registry, dag_id: str) -> DagPlan:
     return found
 
 
-def test_one_dag_per_agency_with_one_task_per_table(registry: Registry) -> None:
-    tasks = {(plan.owner, task.id) for plan in ingestion_plans(registry) for task in plan.tasks}
-    assert tasks == {(d.owner, d.id) for d in registry.sector_tables()}
-    assert len(tasks) >= 3
+def test_one_dag_per_agency_whose_task_loads_all_of_its_tables(registry: Registry) -> None:
+    tables = {(p.owner, outlet) for p in ingestion_plans(registry) for task in p.tasks for outlet in task.outlets}
+    assert tables == {(d.owner, f"silver/{d.id}") for d in registry.sector_tables()}
+    assert len(tables) >= 3
+    assert all(len(plan.tasks) == 1 for plan in ingestion_plans(registry))
     owners = [plan.owner for plan in ingestion_plans(registry)]
     assert owners == sorted(set(owners))
 
 
 def test_the_plan_of_an_agency(registry: Registry) -> None:
-    plan = plan_of(registry, ingest_dag_id("H57.KHCN"))
+    plan = plan_of(registry.only("demo"), ingest_dag_id("H57.KHCN"))
     assert plan.id == "ingest__h57_khcn"
     assert plan.title == "Thu nạp: Sở Khoa học và Công nghệ (H57.KHCN)"
     assert plan.crons == ("*/5 * * * *",)
     (task,) = plan.tasks
-    assert task.argv == ("run", "ingest", "H57.KHCN", "--dataset", "feedback_ticket")
-    assert (task.outlet, task.cron, task.retries) == ("silver/feedback_ticket", "*/5 * * * *", 1)
-    assert "`hues.feedback_ticket` by `updated_at` with a lag of 1:00:00" in task.doc_md
+    assert task.argv == ("run", "ingest", "H57.KHCN")
+    assert (task.outlets, task.retries) == (("silver/feedback_ticket",), 1)
+    assert task.due == (("silver/feedback_ticket", "*/5 * * * *"),)
+    assert "`hues.feedback_ticket` by `updated_at` with a lag of 1:00:00, at `*/5 * * * *`" in task.doc_md
+
+
+def test_a_table_is_due_at_the_minutes_of_its_cron_in_hue() -> None:
+    at = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)  # 01:00 of the 21st in Huế
+    assert is_due("0 1 * * *", at)
+    assert not is_due("0 18 * * *", at)
+    assert is_due("*/5 * * * *", at) and not is_due("*/5 * * * *", at + timedelta(minutes=1))
 
 
 def test_the_warehouse_is_one_chain_that_never_runs_twice_at_once(registry: Registry) -> None:
@@ -57,7 +67,7 @@ def test_the_warehouse_waits_for_all_sector_tables_or_all_streams_of_a_domain(re
     groups = warehouse_plan(registry).asset_groups
     assert set(groups[0]) == {f"silver/{d.id}" for d in registry.sector_tables()}
     assert {frozenset(group) for group in groups[1:]} == {
-        frozenset(f"silver/{d.id}" for d in registry.streams(domain))
+        frozenset(f"silver/{d.id}" for d in registry.streams() if d.domain == domain)
         for domain in {d.domain for d in registry.streams()}
     }
     assert set(warehouse_plan(registry).tasks[0].inlets) == {name for group in groups for name in group}

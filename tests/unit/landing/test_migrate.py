@@ -44,9 +44,10 @@ def columns(table: DeltaTable) -> list[str]:
     return [field.name for field in table.schema().fields]
 
 
-@pytest.fixture
-def lane(registry: Registry) -> Dataset:
-    return registry.dataset("lane_minute")
+@pytest.fixture(params=["transport", "common"], ids=["keyed job", "shared job"])
+def lane(registry: Registry, request: pytest.FixtureRequest) -> Dataset:
+    """A stream with optional fields, read by a job that tells duplicates, and by one that leaves it to landing."""
+    return registry.dataset("lane_minute").model_copy(update={"domain": request.param})
 
 
 def minute(registry: Registry, offset: int, **more: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.contracts.registry import load_registry
 from pipelines.contracts.targets.great_expectations import suite
-from pipelines.quality import report, store
+from pipelines.quality import gate, report, store
 from pipelines.quality.gate import judge
 from pipelines.quality.model import READABLE, Decision, RuleResult, Verdict, decide
 from pipelines.runtime.errors import LakeError
@@ -124,6 +124,41 @@ def test_a_known_version_is_judged_without_an_engine_and_waivers_are_asked_again
     (entry,) = report.entries(settings, run_id="r2")
     assert [row["rule"] for row in entry.broken] == ["price_vnd.range"]
     assert report.to_json([entry])[0]["verdict"] == "waived"
+
+
+class BrokenSpark:
+    """A session that cannot read; it counts how often it was ended."""
+
+    def __init__(self):
+        self.ended = 0
+        self.read = self
+
+    def format(self, _name):
+        return self
+
+    def option(self, _name, _value):
+        return self
+
+    def load(self, _path):
+        from pyspark.errors import AnalysisException
+
+        raise AnalysisException("the log is gone")
+
+    def stop(self):
+        self.ended += 1
+
+
+def test_the_gate_ends_the_session_that_it_opened_and_no_other(settings, monkeypatch):
+    import pyarrow as pa
+    from deltalake import write_deltalake
+
+    write_deltalake(str(settings.table_path("silver", "med_price")), pa.table({"a": [1]}))
+    own, given = BrokenSpark(), BrokenSpark()
+    monkeypatch.setattr(gate, "session", lambda _settings: own)
+    (found,) = judge(settings, REGISTRY, manifest("r1", 0), "silver", domain="health", spark=given)
+    assert (found.failed_rules, own.ended, given.ended) == ((READABLE,), 0, 0)
+    judge(settings, REGISTRY, manifest("r2", 1), "silver", domain="health")
+    assert own.ended == 1
 
 
 def test_missing_tables_are_missing_and_say_so(settings):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.gateway import normalise
@@ -19,6 +20,7 @@ from pipelines.gateway.envelope import RawRecord
 from pipelines.gateway.intake import Gateway
 from pipelines.replay import traffic
 from pipelines.replay.catalog import REPLAYS, make_replay, replay_info
+from pipelines.replay.commands import replay_app
 from pipelines.replay.deliveries import Replay
 from pipelines.replay.faults import KINDS, NO_FAULTS, FaultPlan
 from pipelines.replay.readings import LOCAL
@@ -260,3 +262,13 @@ def test_wrong_plans_and_names_are_refused() -> None:
             FaultPlan(**wrong)
     with pytest.raises(KeyError, match="flood-2025"):
         replay_info("flood")
+
+
+def test_every_replay_has_its_command_and_refuses_in_a_sentence() -> None:
+    for info in REPLAYS:
+        shown = " ".join(CliRunner().invoke(replay_app, [info.name, "--help"]).output.split())
+        assert info.help in shown
+        assert "--allow-city" in shown
+    result = CliRunner().invoke(replay_app, ["traffic", "--late", "0.9", "--duplicates", "0.9"])
+    assert result.exit_code == 1
+    assert "at most 0.9" in " ".join(result.output.split())

@@ -9,15 +9,13 @@ from pathlib import Path
 import pytest
 
 from pipelines.contracts.registry import Registry, load_registry
-from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 from pipelines.streaming.job import (
     Job,
     alarm_levels,
-    domain_sql,
-    domains,
+    job_sql,
+    jobs_of,
     plan,
-    require_jobs,
     split_statements,
 )
 
@@ -39,7 +37,7 @@ def _plan(registry: Registry, domain: str = "flood", namespace: str = "demo", bo
 
 
 def test_every_stream_has_its_sink_and_its_dead_letter(registry: Registry) -> None:
-    for domain in domains(registry):
+    for domain in jobs_of(registry):
         inserts = "\n".join(_plan(registry, domain).inserts)
         for stream in registry.streams(domain):
             assert f"INSERT INTO `clean_{stream.id}`" in inserts
@@ -49,7 +47,7 @@ def test_every_stream_has_its_sink_and_its_dead_letter(registry: Registry) -> No
 def test_every_derived_table_is_written_by_its_domains_sql(registry: Registry) -> None:
     for table in (d for d in registry.datasets if d.derived):
         assert table.derived is not None
-        written = [s for s in domain_sql(table.derived.job, registry) if s.startswith(f"INSERT INTO {table.id} (")]
+        written = [s for s in job_sql(table.derived.job, registry) if s.startswith(f"INSERT INTO {table.id} (")]
         assert len(written) == 1, f"{table.id} is written {len(written)} times by sql/{table.derived.job}.sql"
 
 
@@ -87,7 +85,7 @@ def test_what_a_job_computes_changes_its_fingerprint(
     assert _plan(changed, "camera").fingerprint == _plan(registry, "camera").fingerprint
 
 
-def test_a_stream_that_no_job_reads_is_refused(tmp_path: Path) -> None:
+def test_a_stream_of_a_new_domain_is_read_by_the_shared_job_without_state(registry: Registry, tmp_path: Path) -> None:
     schemas = Path(shutil.copytree(ROOT / "schemas", tmp_path / "schemas"))
     text = (schemas / "datasets/flood/rain_gauge.yaml").read_text(encoding="utf-8")
     folder = schemas / "datasets" / "weather"
@@ -95,9 +93,13 @@ def test_a_stream_that_no_job_reads_is_refused(tmp_path: Path) -> None:
     moved = text.replace("id: rain_gauge", "id: wind").replace("domain: flood", "domain: weather")
     (folder / "wind.yaml").write_text(moved, encoding="utf-8")
     changed = load_registry(schemas)
-    with pytest.raises(LakeError, match=r"No stream job reads wind \(weather\)"):
-        require_jobs(changed)
-    assert domains(changed) == ("flood", "transport", "camera")
+    job = _plan(changed, "city")
+    view = next(s for s in job.ddl if s.startswith("CREATE VIEW `wind__conformed`"))
+    assert "Disposition" not in view
+    assert "CASE WHEN `_late` THEN 'late' ELSE 'on_time' END AS `disposition`" in view
+    assert any(s.startswith("INSERT INTO `clean_wind`") for s in job.inserts)
+    for other in ("flood", "transport", "camera"):
+        assert _plan(changed, other).fingerprint == _plan(registry, other).fingerprint
 
 
 def test_alarm_levels_are_instants_of_hue(registry: Registry) -> None:

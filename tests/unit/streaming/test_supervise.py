@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.streaming.cluster import newest_checkpoint
 from pipelines.streaming.job import Job
-from pipelines.streaming.supervise import FAILED_RESTORES, Decision, JobRecord, decide
+from pipelines.streaming.supervise import FAILED_RESTORES, Decision, JobRecord, decide, newest_checkpoint
 
 JOB = Job("demo.flood", "flood", ("CREATE TABLE a (b INT)",), ("INSERT INTO a SELECT 1",), (), ())
 

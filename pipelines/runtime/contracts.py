@@ -1,0 +1,23 @@
+"""The contracts as one namespace holds them."""
+
+from __future__ import annotations
+
+from pipelines.contracts.registry import Registry, load_registry
+from pipelines.runtime.errors import LakeError
+from pipelines.runtime.settings import Settings
+
+
+def registry_of(settings: Settings) -> Registry:
+    """Load the contracts of the settings' namespace: all of them, or those of its profile.
+
+    Raises:
+        ContractErrors: every finding of every file.
+        LakeError: the namespace's profile is not defined any more.
+    """
+    registry = load_registry(settings.home / "schemas")
+    try:
+        return registry.only(settings.profile)
+    except KeyError as error:
+        raise LakeError(
+            f"The namespace {settings.namespace} has {error.args[0]}.", "Add it there, or begin anew: lake forget."
+        ) from None
