@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.contracts import artifacts, validators
+from pipelines.contracts import build as files
 from pipelines.contracts.registry import Registry, load_registry
-from pipelines.contracts.targets import dbt, delta, great_expectations, kafka
+from pipelines.contracts.targets import delta, kafka
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 from pipelines.streaming.job import require_jobs
@@ -19,7 +20,6 @@ from pipelines.streaming.job import require_jobs
 contracts_app = typer.Typer(
     no_args_is_help=True, help="The datasets of the city: one YAML file each, everything else is generated."
 )
-GENERATED_FOLDERS = (*dbt.FOLDERS, "expectations")
 _console = Console()
 
 
@@ -36,17 +36,12 @@ def checked_registry(settings: Settings) -> Registry:
     return registry
 
 
-def rendered(registry: Registry) -> dict[str, str]:
-    """Every generated file that is committed: relative path → text."""
-    return {**dbt.render(registry), **great_expectations.render(registry)}
-
-
 @contracts_app.command()
 def check() -> None:
     """Check every contract, code list and field; prints each finding with file, line and remedy."""
     settings = Settings.load()
     registry = checked_registry(settings)
-    drift = artifacts.compare(settings.home, rendered(registry), GENERATED_FOLDERS)
+    drift = artifacts.compare(settings.home, files.render(registry), files.FOLDERS)
     for word, paths in (("missing", drift.missing), ("out of date", drift.changed), ("orphaned", drift.orphaned)):
         for path in paths:
             _console.print(f"{path}: {word}; run `lake contracts build`")
@@ -59,10 +54,10 @@ def check() -> None:
 
 @contracts_app.command()
 def build() -> None:
-    """Write the generated files (dbt properties, quality suites); hand-written files are never touched."""
+    """Write the generated files (dbt, quality suites, catalogue, pages); hand-written files are never touched."""
     settings = Settings.load()
     try:
-        drift = artifacts.write(settings.home, rendered(checked_registry(settings)), GENERATED_FOLDERS)
+        drift = artifacts.write(settings.home, files.render(checked_registry(settings)), files.FOLDERS)
     except FileExistsError as error:
         raise LakeError(f"Nothing was written: {error}.") from error
     for word, paths in (("new", drift.missing), ("changed", drift.changed), ("removed", drift.orphaned)):

@@ -39,6 +39,9 @@ QC: tuple[tuple[str, LogicalType], ...] = (("qc_flag", INTEGER), ("qc_detail", S
 DISPOSITION: tuple[tuple[str, LogicalType], ...] = (("disposition", STRING),)
 """On the clean topics only: how the stream job classified the record."""
 
+TYPES: dict[str, LogicalType] = dict((*QC, *PROVENANCE, *DISPOSITION))
+"""Every column that the platform adds to a row, with its type."""
+
 BRONZE: tuple[tuple[str, LogicalType], ...] = (
     ("raw_topic", STRING),
     ("raw_partition", INTEGER),

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.commands.contracts import GENERATED_FOLDERS, rendered
-from pipelines.contracts import artifacts
+from pipelines.contracts import artifacts, build
 from pipelines.contracts.registry import load_registry
 
 ROOT = Path(__file__).parents[3]
@@ -18,15 +17,15 @@ TEXT = f"# {artifacts.MARK}\nvalue: 1\n"
 
 
 def test_the_committed_files_are_those_of_the_contracts() -> None:
-    drift = artifacts.compare(ROOT, rendered(load_registry(ROOT / "schemas")), GENERATED_FOLDERS)
+    drift = artifacts.compare(ROOT, build.render(load_registry(ROOT / "schemas")), build.FOLDERS)
     assert not drift, f"run `lake contracts build`: {drift}"
 
 
 def test_two_builds_under_different_hash_seeds_are_equal() -> None:
     code = (
-        "import hashlib, pathlib; from pipelines.commands.contracts import rendered; "
+        "import hashlib, pathlib; from pipelines.contracts.build import render; "
         "from pipelines.contracts.registry import load_registry; "
-        f"r = rendered(load_registry(pathlib.Path({str(ROOT / 'schemas')!r}))); "
+        f"r = render(load_registry(pathlib.Path({str(ROOT / 'schemas')!r}))); "
         "print(hashlib.sha256(repr(sorted(r.items())).encode()).hexdigest())"
     )
     seen = {
