@@ -9,7 +9,11 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from pipelines.contracts.registry import Registry
-from pipelines.contracts.targets import dbt, great_expectations
+from pipelines.contracts.targets import (
+    dbt,
+    great_expectations,
+    odcs,
+)
 
 
 class FileTarget(Protocol):
@@ -40,6 +44,7 @@ class FileTarget(Protocol):
 TARGETS: tuple[FileTarget, ...] = (
     dbt,
     great_expectations,
+    odcs,
 )
 """Every target that writes files, in the order in which they are rendered; a new one is a line here."""
 

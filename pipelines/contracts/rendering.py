@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from yaml import CSafeDumper, Node, dump
@@ -32,6 +33,11 @@ def _text(dumper: _Dumper, value: str) -> Node:
 
 
 _Dumper.add_representer(str, _text)
+
+
+def number(value: Decimal) -> int | float:
+    """A limit as JSON and YAML write numbers; limits of contracts have few digits, so nothing is lost."""
+    return int(value) if value == value.to_integral_value() else float(value)
 
 
 def header(body: str) -> str:

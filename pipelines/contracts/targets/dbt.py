@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, assert_never
 
 from pipelines.contracts import system
+from pipelines.contracts.catalogue import is_dimension
 from pipelines.contracts.errors import Untranslatable
 from pipelines.contracts.logical_types import LogicalType
 from pipelines.contracts.model import (
@@ -111,7 +112,7 @@ def _code_list(code_list: CodeList) -> dict[str, Any]:
 
 
 def _model(mart: Dataset, registry: Registry) -> dict[str, Any]:
-    dimensions = {other.key[0]: other.id for other in registry.marts() if len(other.key) == 1 and _is_dimension(other)}
+    dimensions = {other.key[0]: other.id for other in registry.marts() if len(other.key) == 1 and is_dimension(other)}
     return {
         "name": mart.id,
         "description": f"One row per {_per(mart)}. {_description(mart)}",
@@ -122,10 +123,6 @@ def _model(mart: Dataset, registry: Registry) -> dict[str, Any]:
         "data_tests": list(_table_tests(mart)),
         "columns": [_column(field, _codes(mart, field, registry, dimensions)) for field in mart.fields],
     }
-
-
-def _is_dimension(dataset: Dataset) -> bool:
-    return dataset.id.startswith("dim_")
 
 
 def _per(dataset: Dataset) -> str:

@@ -15,10 +15,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, Literal, assert_never
 
 from pipelines.contracts import system
+from pipelines.contracts.catalogue import in_order
 from pipelines.contracts.errors import Untranslatable
 from pipelines.contracts.model import (
     Comparison,
@@ -36,9 +36,10 @@ from pipelines.contracts.model import (
 )
 from pipelines.contracts.names import backtick, literal
 from pipelines.contracts.registry import Registry
-from pipelines.contracts.rendering import json_file
+from pipelines.contracts.rendering import json_file, number
 from pipelines.contracts.support import Elsewhere, Native, Refused, Support
 from pipelines.contracts.targets.delta import arrow_schema
+from pipelines.contracts.words import limits
 
 TARGET = "great_expectations"
 Severity = Literal["error", "warning"]
@@ -129,11 +130,20 @@ def suite(dataset: Dataset, registry: Registry) -> Suite:
     return Suite(dataset.id, dataset.domain, dataset.layer, dataset.version, columns, items)
 
 
+def of_rule(dataset: Dataset, rule: Rule) -> Expectation:
+    """The expectation of one quality rule of a contract: its id, its sentence and its severity.
+
+    Raises:
+        Untranslatable: as :func:`suite`.
+    """
+    return _quality(dataset, rule, _columns(dataset))
+
+
 def render(registry: Registry) -> dict[str, str]:
     """All suites as files, path relative to the project root → text, sorted, NFC, ending in a line break."""
     return {
         f"expectations/{dataset.domain}/{dataset.id}.json": json_file(suite(dataset, registry).to_data(), "notice")
-        for dataset in sorted(registry.datasets, key=lambda d: (d.domain, d.id))
+        for dataset in in_order(registry)
     }
 
 
@@ -259,27 +269,19 @@ def _range(dataset: Dataset, item: ContractField, severity: Severity) -> Expecta
     kwargs: dict[str, Any] = {"column": item.name}
     broken = []
     if item.minimum is not None:
-        kwargs["min_value"] = _number(item.minimum)
+        kwargs["min_value"] = number(item.minimum)
         broken.append(f"{column} < {literal(item.minimum)}")
     if item.maximum is not None:
-        kwargs["max_value"] = _number(item.maximum)
+        kwargs["max_value"] = number(item.maximum)
         broken.append(f"{column} > {literal(item.maximum)}")
-    low = "−∞" if item.minimum is None else f"{item.minimum:f}"
-    high = "∞" if item.maximum is None else f"{item.maximum:f}"
-    unit = f" {item.unit}" if item.unit else ""
     return Expectation(
         f"{item.name}.range",
         "expect_column_values_to_be_between",
         kwargs,
-        Text(vi=f"{item.title.vi} trong [{low}; {high}]{unit}", en=f"{item.title.en} in [{low}; {high}]{unit}"),
+        limits(item, item.minimum, item.maximum),
         severity,
         breaks=" OR ".join(broken),
     )
-
-
-def _number(value: Decimal) -> int | float:
-    """JSON has one kind of number; limits of contracts have few digits, so nothing is lost."""
-    return int(value) if value == value.to_integral_value() else float(value)
 
 
 def _quality(dataset: Dataset, rule: Rule, columns: tuple[str, ...]) -> Expectation:
@@ -318,7 +320,7 @@ def _completeness(dataset: Dataset, rule: Completeness, columns: tuple[str, ...]
     return Expectation(
         name,
         "expect_column_values_to_not_be_null",
-        {"column": rule.field, "mostly": _number(rule.minimum_pct / 100)},
+        {"column": rule.field, "mostly": number(rule.minimum_pct / 100)},
         Text(
             vi=f"{rule.field} có giá trị ở ít nhất {rule.minimum_pct:f} % số dòng",
             en=f"{rule.field} is known in at least {rule.minimum_pct:f} % of the rows",

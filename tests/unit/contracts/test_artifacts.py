@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
-from pipelines.contracts import artifacts, build
+from pipelines.contracts import artifacts, build, rendering
 from pipelines.contracts.registry import load_registry
 
 ROOT = Path(__file__).parents[3]
@@ -57,3 +58,30 @@ def test_a_hand_written_file_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine.yml").write_text("by hand\n")
     with pytest.raises(FileExistsError, match=r"mine\.yml is hand-written"):
         artifacts.write(tmp_path, {"mine.yml": TEXT}, ())
+
+
+def test_rdf_is_loaded_only_to_write_the_catalogue() -> None:
+    code = "import sys, pipelines.contracts.build; sys.exit('rdflib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_two_targets_cannot_want_one_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "TARGETS", (build.TARGETS[0], build.TARGETS[0]))
+    with pytest.raises(ValueError, match="which another target renders too"):
+        build.render(load_registry(ROOT / "schemas"))
+
+
+def test_every_generated_file_lies_in_a_folder_that_is_watched() -> None:
+    for path in build.render(load_registry(ROOT / "schemas")):
+        assert any(path.startswith(f"{folder}/") for folder in build.FOLDERS), path
+
+
+@pytest.mark.parametrize(
+    "text", ["1e3", "0o7", "1:30", "y", "N", "-1", ".5", "2026-01-01", "no", "null", "~", "a: b", "#x"]
+)
+def test_a_text_stays_a_text_in_every_yaml(text: str) -> None:
+    written = rendering.yaml_file({"value": text})
+    for version in ("1.1", "1.2"):
+        reader = YAML(typ="safe", pure=True)
+        reader.version = version
+        assert reader.load(written) == {"value": text}
