@@ -10,9 +10,12 @@ from typing import Protocol
 
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import (
+    asyncapi,
     dbt,
     great_expectations,
+    json_schema,
     odcs,
+    openapi,
 )
 
 
@@ -45,6 +48,9 @@ TARGETS: tuple[FileTarget, ...] = (
     dbt,
     great_expectations,
     odcs,
+    json_schema,
+    openapi,
+    asyncapi,
 )
 """Every target that writes files, in the order in which they are rendered; a new one is a line here."""
 

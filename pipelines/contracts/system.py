@@ -17,6 +17,9 @@ ORIGINS = ("observed", "replay", "synthetic")
 ORIGINS_COMPUTED = (*ORIGINS, "mixed")
 """A row computed from several inputs has their common origin, or says that they differ."""
 
+MARKER_KEY = "lake.refused"
+"""The reserved key of the record that stands in a raw topic for refused bytes: their reason, place and size."""
+
 ACCEPTED = ("on_time", "late", "corrected")
 DISPOSITIONS = (*ACCEPTED, "duplicate", "refused")
 EFFECTS = ("inserted", "updated", "unchanged", "quarantined")
