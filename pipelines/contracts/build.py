@@ -12,6 +12,7 @@ from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import (
     asyncapi,
     dbt,
+    dcat,
     great_expectations,
     json_schema,
     odcs,
@@ -51,6 +52,7 @@ TARGETS: tuple[FileTarget, ...] = (
     json_schema,
     openapi,
     asyncapi,
+    dcat,
 )
 """Every target that writes files, in the order in which they are rendered; a new one is a line here."""
 
