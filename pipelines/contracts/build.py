@@ -13,10 +13,12 @@ from pipelines.contracts.targets import (
     asyncapi,
     dbt,
     dcat,
+    documentation,
     great_expectations,
     json_schema,
     odcs,
     openapi,
+    rule_support,
 )
 
 
@@ -53,6 +55,8 @@ TARGETS: tuple[FileTarget, ...] = (
     openapi,
     asyncapi,
     dcat,
+    documentation,
+    rule_support,
 )
 """Every target that writes files, in the order in which they are rendered; a new one is a line here."""
 
