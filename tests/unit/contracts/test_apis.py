@@ -109,14 +109,19 @@ def test_the_documents_of_the_interfaces(few: Registry, golden: Callable[[str, s
     golden("asyncapi.yaml", asyncapi.render(few)["catalog/asyncapi.yaml"])
 
 
+def test_the_standards_refuse_a_slip(few: Registry) -> None:
+    rest, stream = openapi.document(few), asyncapi.document(few)
+    del rest["info"]["title"], stream["info"]["version"]
+    assert list(OpenAPIV31SpecValidator(rest).iter_errors()) != []
+    assert not ASYNCAPI.is_valid(stream)
+
+
 def test_the_whole_catalogue_is_valid_openapi(registry: Registry) -> None:
     document = yaml.safe_load(openapi.render(registry)["catalog/openapi.yaml"])
     assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
     schemas = document["components"]["schemas"]
     text = json.dumps(document)
     assert all(f'"#/components/schemas/{name}"' in text for name in schemas), "every component is used"
-    del document["info"]["title"]
-    assert list(OpenAPIV31SpecValidator(document).iter_errors()) != []
 
 
 def test_only_granted_columns_can_be_read(registry: Registry) -> None:
@@ -143,8 +148,6 @@ def test_key_and_time_can_be_asked_for(registry: Registry) -> None:
 def test_the_whole_catalogue_is_valid_asyncapi(registry: Registry) -> None:
     document = yaml.safe_load(asyncapi.render(registry)["catalog/asyncapi.yaml"])
     ASYNCAPI.validate(document)
-    del document["channels"]["raw_river_stage"]["address"], document["info"]["version"]
-    assert not ASYNCAPI.is_valid(document)
 
 
 def test_every_topic_is_a_channel_with_its_retention(registry: Registry) -> None:

@@ -76,12 +76,37 @@ def test_every_generated_file_lies_in_a_folder_that_is_watched() -> None:
         assert any(path.startswith(f"{folder}/") for folder in build.FOLDERS), path
 
 
-@pytest.mark.parametrize(
-    "text", ["1e3", "0o7", "1:30", "y", "N", "-1", ".5", "2026-01-01", "no", "null", "~", "a: b", "#x"]
-)
-def test_a_text_stays_a_text_in_every_yaml(text: str) -> None:
-    written = rendering.yaml_file({"value": text})
+TEXTS = [
+    "1e3",
+    "0o7",
+    "1:30",
+    "y",
+    "N",
+    "-1",
+    ".5",
+    "2026-01-01",
+    "no",
+    "Null",
+    "~",
+    "",
+    "=",
+    "a: b",
+    "#x",
+    "- a",
+    "à\nb",
+]
+PLAIN = [1, -2, 0.1, 1e-05, 1e22, 100.0, True, None, [], {}, [1, {"a": ["b"]}]]
+
+
+@pytest.mark.parametrize("value", [*TEXTS, *PLAIN], ids=repr)
+def test_every_yaml_reads_back_what_was_written(value: object) -> None:
+    written = rendering.yaml_file({"value": value, "yes": value})
     for version in ("1.1", "1.2"):
         reader = YAML(typ="safe", pure=True)
         reader.version = version
-        assert reader.load(written) == {"value": text}
+        assert reader.load(written) == {"value": value, "yes": value}
+
+
+def test_what_has_no_form_in_yaml_is_refused() -> None:
+    with pytest.raises(TypeError, match="object has no form in YAML"):
+        rendering.yaml_file({"value": object()})

@@ -111,6 +111,24 @@ def test_a_query_counts_what_breaks_its_rule(changed: Callable[..., Registry], c
         assert connection.execute(query.format(object="t")).fetchall() != [(0,)]
 
 
+def test_every_query_runs_on_the_columns_of_its_contract(registry: Registry) -> None:
+    kinds = {"string": "VARCHAR", "number": "DOUBLE", "integer": "BIGINT", "timestamp": "TIMESTAMPTZ"}
+    with duckdb.connect() as connection:
+        connection.execute("CREATE SCHEMA published")
+        for code_list in registry.code_lists:
+            connection.execute(f'CREATE TABLE published.code_{code_list.id} ("{code_list.key}" VARCHAR)')
+        for dataset in registry.datasets:
+            contract = odcs.contract(dataset, registry)
+            columns = [
+                f'"{item["name"]}" {kinds.get(item["logicalType"], item["logicalType"])}'
+                for item in contract["schema"][0]["properties"]
+            ]
+            connection.execute(f"CREATE TABLE {dataset.id} ({', '.join(columns)})")
+            for check in _checks(contract).values():
+                if "query" in check:
+                    assert connection.execute(check["query"].format(object=dataset.id)).fetchall() == [(0,)]
+
+
 def test_a_streamed_value_out_of_range_must_carry_its_flag(registry: Registry) -> None:
     contract = odcs.contract(registry.dataset("river_stage"), registry)
     checks = _checks(contract)
