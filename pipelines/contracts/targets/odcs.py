@@ -7,10 +7,8 @@ named by placeholders, as an environment fills them in: an address belongs to an
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import Any
 
-from pipelines.contracts import durations
 from pipelines.contracts.catalogue import agency, basis_title, in_order, inputs, legal_bases, source_kind, urn
 from pipelines.contracts.model import ContractField, Dataset
 from pipelines.contracts.registry import Registry
@@ -18,7 +16,8 @@ from pipelines.contracts.rendering import number, yaml_file
 from pipelines.contracts.support import Support, native
 from pipelines.contracts.system import TYPES
 from pipelines.contracts.targets.odcs_quality import Checks, checks, type_limits
-from pipelines.contracts.targets.trino import PUBLISHED, column_comments, is_granted
+from pipelines.contracts.targets.odcs_service import custom, roles, servers, sla
+from pipelines.contracts.targets.trino import column_comments, is_granted
 from pipelines.contracts.words import both
 
 TARGET = "odcs"
@@ -66,12 +65,12 @@ def contract(dataset: Dataset, registry: Registry) -> dict[str, Any]:
         "domain": dataset.domain,
         "tags": [source_kind(dataset), dataset.classification],
         "description": _description(dataset, registry),
-        "servers": list(_servers(dataset)),
+        "servers": list(servers(dataset)),
         "schema": [_table(dataset, registry)],
         "team": {"name": both(owner), "description": f"Chủ quản dữ liệu — data owner ({dataset.owner})"},
-        "roles": list(_roles(dataset)),
-        "slaProperties": list(_sla(dataset)),
-        "customProperties": list(_custom(_own_words(dataset, registry))),
+        "roles": list(roles(dataset)),
+        "slaProperties": list(sla(dataset)),
+        "customProperties": list(custom(_own_words(dataset, registry))),
     }
 
 
@@ -88,39 +87,6 @@ def _description(dataset: Dataset, registry: Registry) -> dict[str, Any]:
         "authoritativeDefinitions": sources or None,
     }
     return {key: value for key, value in description.items() if value is not None}
-
-
-def _servers(dataset: Dataset) -> Iterator[dict[str, Any]]:
-    if dataset.topic:
-        topics = [f"raw.{dataset.id}", dataset.topic] if dataset.stream else [dataset.topic]
-        yield {
-            "server": "stream",
-            "type": "kafka",
-            "environment": "${LAKE_NAMESPACE}",
-            "host": "${KAFKA_BOOTSTRAP}",
-            "format": "json",
-            "customProperties": list(_custom({"topics": [f"${{LAKE_NAMESPACE}}.{topic}" for topic in topics]})),
-        }
-    if dataset.sector:
-        yield {
-            "server": "sector",
-            "type": "postgresql",
-            "description": f"The sector database of {dataset.owner}, table {dataset.sector.table}.",
-            "host": "${SECTOR_HOST}",
-            "port": 5432,
-            "database": "${SECTOR_DATABASE}",
-            "schema": dataset.sector.schema_name,
-        }
-    if any(is_granted(item) for item in dataset.fields):
-        yield {
-            "server": "query",
-            "type": "trino",
-            "environment": "${LAKE_NAMESPACE}",
-            "host": "${TRINO_HOST}",
-            "port": 8080,
-            "catalog": "lake",
-            "schema": PUBLISHED,
-        }
 
 
 def _table(dataset: Dataset, registry: Registry) -> dict[str, Any]:
@@ -169,7 +135,7 @@ def _field(dataset: Dataset, item: ContractField, registry: Registry, found: Che
         "examples": [int(code) for code in examples] if examples and item.type.is_numeric else examples,
         "relationships": [{"type": "foreignKey", "to": _target(item, registry)}] if item.references else None,
         "quality": found.fields.get(item.name),
-        "customProperties": list(_custom(own)) or None,
+        "customProperties": list(custom(own)) or None,
     }
     return {key: value for key, value in entry.items() if value is not None}
 
@@ -208,39 +174,8 @@ def _added(dataset: Dataset) -> Iterator[dict[str, Any]]:
             "partitionKeyPosition": 1,
             "transformSourceObjects": [dataset.partition_source],
             "transformDescription": "UTC day — ngày UTC",
-            "customProperties": list(_custom({"published": False})),
+            "customProperties": list(custom({"published": False})),
         }
-
-
-def _roles(dataset: Dataset) -> Iterator[dict[str, Any]]:
-    if any(is_granted(item) for item in dataset.fields):
-        withheld = [item.name for item in dataset.fields if not is_granted(item)]
-        without = f", without {', '.join(withheld)}" if withheld else ""
-        yield {"role": "reader", "access": "read", "description": f"Reads the {PUBLISHED} view{without}."}
-    yield {"role": "platform", "access": "write", "description": "Writes the tables; nobody else reads them."}
-
-
-def _sla(dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """Freshness is called latency in the standard: how old the newest row may be."""
-    yield _promise("latency", dataset.sla.freshness)
-    if dataset.stream:
-        yield _promise("frequency", dataset.stream.cadence)
-    if dataset.sector:
-        schedule = {"scheduler": "cron", "schedule": dataset.sector.schedule}
-        yield {"id": "frequency", "property": "frequency", "value": dataset.sector.schedule, **schedule}
-    for layer in ("bronze", dataset.layer):
-        kept = dataset.retention.bronze if layer == "bronze" else dataset.retention.silver
-        if layer == "bronze" and not (dataset.stream or dataset.sector):
-            continue
-        yield {**_promise("retention", kept), "id": f"retention_{layer}", "element": f"{layer}.{dataset.id}"}
-    if dataset.sla.completeness_pct is not None:
-        value = number(dataset.sla.completeness_pct)
-        yield {"id": "completeness", "property": "completeness", "value": value, "unit": "percent"}
-
-
-def _promise(name: str, duration: timedelta) -> dict[str, Any]:
-    value, unit = durations.parts(duration)
-    return {"id": name, "property": name, "value": value, "unit": unit}
 
 
 def _own_words(dataset: Dataset, registry: Registry) -> dict[str, Any]:
@@ -259,9 +194,3 @@ def _own_words(dataset: Dataset, registry: Registry) -> dict[str, Any]:
         "unverified": list(dataset.unverified) or None,
         "inputs": list(inputs(dataset)) or None,
     }
-
-
-def _custom(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for name, value in values.items():
-        if value is not None:
-            yield {"property": name, "value": value}
