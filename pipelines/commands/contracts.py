@@ -11,8 +11,9 @@ from rich.table import Table
 
 from pipelines.commands import authoring, evolution
 from pipelines.contracts import artifacts, validators
+from pipelines.contracts import build as files
 from pipelines.contracts.registry import Registry, load_registry
-from pipelines.contracts.targets import dbt, delta, great_expectations, kafka
+from pipelines.contracts.targets import delta, kafka
 from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
@@ -20,7 +21,6 @@ from pipelines.runtime.settings import Settings
 contracts_app = typer.Typer(
     no_args_is_help=True, help="The datasets of the city: one YAML file each, everything else is generated."
 )
-GENERATED_FOLDERS = (*dbt.FOLDERS, "expectations")
 _console = Console()
 
 
@@ -39,18 +39,13 @@ def _whole(settings: Settings) -> Registry:
     return load_registry(settings.home / "schemas")
 
 
-def rendered(registry: Registry) -> dict[str, str]:
-    """Every generated file that is committed: relative path → text."""
-    return {**dbt.render(registry), **great_expectations.render(registry)}
-
-
 @contracts_app.command()
 def check() -> None:
     """Check every contract, code list and field; prints each finding with file, line and remedy."""
     settings = Settings.load()
     registry = _whole(settings)
     validators.check(registry)
-    drift = artifacts.compare(settings.home, rendered(registry), GENERATED_FOLDERS)
+    drift = artifacts.compare(settings.home, files.render(registry), files.FOLDERS)
     for word, paths in (("missing", drift.missing), ("out of date", drift.changed), ("orphaned", drift.orphaned)):
         for path in paths:
             _console.print(f"{path}: {word}; run `lake contracts build`")
@@ -63,12 +58,12 @@ def check() -> None:
 
 @contracts_app.command()
 def build() -> None:
-    """Write the generated files (dbt properties, quality suites); hand-written files are never touched."""
+    """Write the generated files (dbt, quality suites, catalogue, pages); hand-written files are never touched."""
     settings = Settings.load()
     registry = _whole(settings)
     validators.check(registry)
     try:
-        drift = artifacts.write(settings.home, rendered(registry), GENERATED_FOLDERS)
+        drift = artifacts.write(settings.home, files.render(registry), files.FOLDERS)
     except FileExistsError as error:
         raise LakeError(f"Nothing was written: {error}.") from error
     for word, paths in (("new", drift.missing), ("changed", drift.changed), ("removed", drift.orphaned)):

@@ -17,6 +17,9 @@ ORIGINS = ("observed", "replay", "synthetic")
 ORIGINS_COMPUTED = (*ORIGINS, "mixed")
 """A row computed from several inputs has their common origin, or says that they differ."""
 
+MARKER_KEY = "lake.refused"
+"""The reserved key of the record that stands in a raw topic for refused bytes: their reason, place and size."""
+
 ACCEPTED = ("on_time", "late", "corrected")
 DISPOSITIONS = (*ACCEPTED, "duplicate", "refused")
 EFFECTS = ("inserted", "updated", "unchanged", "quarantined")
@@ -38,6 +41,9 @@ QC: tuple[tuple[str, LogicalType], ...] = (("qc_flag", INTEGER), ("qc_detail", S
 
 DISPOSITION: tuple[tuple[str, LogicalType], ...] = (("disposition", STRING),)
 """On the clean topics only: how the stream job classified the record."""
+
+TYPES: dict[str, LogicalType] = dict((*QC, *PROVENANCE, *DISPOSITION))
+"""Every column that the platform adds to a row, with its type."""
 
 BRONZE: tuple[tuple[str, LogicalType], ...] = (
     ("raw_topic", STRING),

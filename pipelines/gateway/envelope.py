@@ -13,15 +13,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipelines.contracts.model import ContractField, Dataset
-from pipelines.contracts.system import ORIGINS
+from pipelines.contracts.system import MARKER_KEY, ORIGINS
 from pipelines.contracts.targets.kafka import MAX_PAYLOAD_BYTES, raw_topic
 from pipelines.gateway.fields import coerce
 from pipelines.gateway.normalise import Invalid, text
 from pipelines.gateway.tokens import Tokeniser
 from pipelines.gateway.wire import NotAnObject, decode_object, encode_object
 
-MARKER_KEY = "lake.refused"
-"""The reserved key of a refusal marker; see :func:`marker`."""
 _LEAK_LENGTH = 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PERSONAL = frozenset({"personal", "sensitive"})

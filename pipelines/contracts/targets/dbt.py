@@ -5,15 +5,11 @@ Everything is declared: SQL stays with the hand-written models, whose columns mu
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
-from io import StringIO
 from typing import Any, assert_never
 
-from ruamel.yaml import YAML
-
 from pipelines.contracts import system
-from pipelines.contracts.artifacts import MARK
+from pipelines.contracts.catalogue import is_dimension
 from pipelines.contracts.errors import Untranslatable
 from pipelines.contracts.logical_types import LogicalType
 from pipelines.contracts.model import (
@@ -32,11 +28,12 @@ from pipelines.contracts.model import (
 )
 from pipelines.contracts.names import backtick, literal
 from pipelines.contracts.registry import Registry
+from pipelines.contracts.rendering import header, yaml_file
+from pipelines.contracts.support import Elsewhere, Native, Refused, Support
 from pipelines.contracts.targets.delta import PROPERTIES, arrow_schema, comment
-from pipelines.contracts.targets.great_expectations import Elsewhere, Native, Refused
 
 TARGET = "dbt"
-SUPPORT: Mapping[str, Native | Elsewhere | Refused] = {
+SUPPORT: Mapping[str, Support] = {
     "columns": Native(),
     "type": Native(),
     "required": Native(),
@@ -72,11 +69,11 @@ def render(registry: Registry) -> Mapping[str, str]:
     Raises:
         Untranslatable: a contract holds what dbt cannot express.
     """
-    files = {"dbt_project/models/staging/_sources.yml": _yaml(_sources(registry))}
+    files = {"dbt_project/models/staging/_sources.yml": yaml_file(_sources(registry))}
     for domain in sorted({mart.domain for mart in registry.marts()}):
         marts = [mart for mart in registry.marts() if mart.domain == domain]
         path = f"dbt_project/models/marts/{domain}/_{domain}__models.yml"
-        files[path] = _yaml({"version": 2, "models": [_model(mart, registry) for mart in marts]})
+        files[path] = yaml_file({"version": 2, "models": [_model(mart, registry) for mart in marts]})
     files["dbt_project/macros/generated/contracts.sql"] = _macros(registry)
     return dict(sorted(files.items()))
 
@@ -115,7 +112,7 @@ def _code_list(code_list: CodeList) -> dict[str, Any]:
 
 
 def _model(mart: Dataset, registry: Registry) -> dict[str, Any]:
-    dimensions = {other.key[0]: other.id for other in registry.marts() if len(other.key) == 1 and _is_dimension(other)}
+    dimensions = {other.key[0]: other.id for other in registry.marts() if len(other.key) == 1 and is_dimension(other)}
     return {
         "name": mart.id,
         "description": f"One row per {_per(mart)}. {_description(mart)}",
@@ -126,10 +123,6 @@ def _model(mart: Dataset, registry: Registry) -> dict[str, Any]:
         "data_tests": list(_table_tests(mart)),
         "columns": [_column(field, _codes(mart, field, registry, dimensions)) for field in mart.fields],
     }
-
-
-def _is_dimension(dataset: Dataset) -> bool:
-    return dataset.id.startswith("dim_")
 
 
 def _per(dataset: Dataset) -> str:
@@ -261,7 +254,7 @@ def _macros(registry: Registry) -> str:
             "",
         ]
     )
-    return f"{{#- {_header(body)} -#}}\n{body}"
+    return f"{{#- {header(body)} -#}}\n{body}"
 
 
 def _function(name: str, arguments: str, value: str) -> list[str]:
@@ -272,19 +265,3 @@ def _mapping(values: Mapping[str, str], indent: int) -> str:
     pad = " " * indent
     lines = [f"{pad}{literal(key)}: {literal(value)}," for key, value in values.items()]
     return "\n".join(["{", *lines, " " * (indent - 4) + "}"])
-
-
-def _yaml(data: Mapping[str, Any]) -> str:
-    writer = YAML()
-    writer.width = 116
-    writer.indent(mapping=2, sequence=4, offset=2)
-    stream = StringIO()
-    writer.dump(dict(data), stream)
-    # Where the writer folds a line it leaves the blank; a line's end means nothing in a folded scalar.
-    body = "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
-    return f"# {_header(body)}\n{body}"
-
-
-def _header(body: str) -> str:
-    digest = hashlib.sha256(body.encode("utf-8")).hexdigest()[:16]
-    return f"{MARK} from schemas/ (sha256 {digest}): change the contract, not this file"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,18 @@ from pipelines.contracts import system
 from pipelines.contracts.logical_types import LogicalType
 from pipelines.contracts.model import ContractField, Dataset
 from pipelines.contracts.names import backtick
+from pipelines.contracts.support import Refused, Support, elsewhere, native
+
+TARGET = "delta"
+SUPPORT: Mapping[str, Support] = {
+    **native("columns", "type", "key_known"),
+    # A violated CHECK or NOT NULL would refuse a whole batch for one row.
+    **elsewhere("great_expectations", "required", "key_unique", "code_list", "range", "row_count", "completeness"),
+    **elsewhere("great_expectations", "comparison", "required_when", "pattern", "unique", "share", "total"),
+    **elsewhere("flink", "gross_range"),
+    "freshness": Refused("a table does not know the time; see publishing/freshness"),
+}
+"""Every kind of rule that a contract can hold, and where it is held."""
 
 PROPERTIES: dict[str, str] = {
     # A pinned version must outlive the writer's own clean-up; `lake maintain` cleans, nothing else.

@@ -15,7 +15,7 @@ same, at any speed, and one device with a bad clock makes nobody late.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -23,7 +23,19 @@ from pipelines.contracts import system
 from pipelines.contracts.errors import Untranslatable
 from pipelines.contracts.model import ContractField, Dataset
 from pipelines.contracts.names import backtick, literal
+from pipelines.contracts.support import Refused, Support, elsewhere, native
 from pipelines.contracts.targets import kafka
+
+TARGET = "flink"
+SUPPORT: Mapping[str, Support] = {
+    # What breaks these is refused (columns, type, key) or flagged (ranges), row by row as it arrives.
+    **native("columns", "type", "key_known", "range", "gross_range"),
+    # What needs more than one row is judged on a settled version; the rest must not delay a row.
+    **elsewhere("great_expectations", "required", "key_unique", "code_list", "row_count", "completeness"),
+    **elsewhere("great_expectations", "comparison", "required_when", "pattern", "unique", "share", "total"),
+    "freshness": Refused("a job sees only what arrives, not what is missing; see publishing/freshness"),
+}
+"""Every kind of rule that a contract can hold, and where it is held."""
 
 FUTURE = timedelta(minutes=5)
 """A clock may run ahead of the arrival clock by so much; beyond, the record is refused as ``future``."""

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from pipelines.contracts.model import Dataset
+from pipelines.contracts.support import Refused, Support, elsewhere
+
+TARGET = "kafka"
+SUPPORT: Mapping[str, Support] = {
+    # A topic takes any bytes: what a record holds is decided by the job that reads it.
+    **elsewhere("flink", "columns", "type", "key_known", "range", "gross_range"),
+    **elsewhere("great_expectations", "required", "key_unique", "code_list", "row_count", "completeness"),
+    **elsewhere("great_expectations", "comparison", "required_when", "pattern", "unique", "share", "total"),
+    "freshness": Refused("a topic holds what arrived, not what is missing; see publishing/freshness"),
+}
+"""Every kind of rule that a contract can hold, and where it is held."""
 
 PERSONAL_LIMIT = timedelta(days=7)
 """Topics of personal and sensitive datasets never keep longer, so that an erasure has an end."""

@@ -1,15 +1,62 @@
-"""A small project of contracts that a test may change: the flood datasets, the dictionary and all code lists."""
+"""The city's contracts, a few of them that stand for their kind, golden files, and a project that a test may change."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipelines.contracts.model import Dataset
+from pipelines.contracts.registry import Registry, load_registry
+
 ROOT = Path(__file__).parents[3]
+FEW = ("feedback_ticket", "flood_alert", "kpi_feedback_month", "river_stage")
+"""A sector table with personal fields, a derived table, a mart and a stream."""
+
+Change = Callable[..., Registry]
 Edit = Callable[[str, str, str], None]
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    """Everything that the schemas of the city define."""
+    return load_registry(ROOT / "schemas")
+
+
+@pytest.fixture(scope="session")
+def few(registry: Registry) -> Registry:
+    """Only the datasets of which there are golden files."""
+    return replace(registry, datasets=tuple(registry.dataset(name) for name in FEW))
+
+
+@pytest.fixture(scope="session")
+def changed(registry: Registry) -> Change:
+    """``changed("river_stage", grain="…")``: a registry in which one contract says something else."""
+
+    def change(dataset_id: str, **parts: object) -> Registry:
+        data = {**dict(registry.dataset(dataset_id)), **parts}
+        datasets = tuple(Dataset.model_validate(data) if d.id == dataset_id else d for d in registry.datasets)
+        return replace(registry, datasets=datasets)
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str, str], None]:
+    """``golden(name, text)``: the text is that of the golden file; ``UPDATE_GOLDEN=1 pytest …`` rewrites it."""
+
+    def compare(name: str, text: str) -> None:
+        path = Path(__file__).parent / "golden" / name
+        if os.environ.get("UPDATE_GOLDEN"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == text, f"{name} changed; read the difference, then UPDATE_GOLDEN=1"
+
+    return compare
 
 
 @pytest.fixture
@@ -29,10 +76,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def edit(project: Path) -> Edit:
     """Replace a text that must be there in a file below `schemas`."""
 
-    def replace(file: str, old: str, new: str) -> None:
+    def change(file: str, old: str, new: str) -> None:
         path = project / "schemas" / file
         text = path.read_text(encoding="utf-8")
         assert old in text, f"{old!r} is not in {file}: the test no longer edits anything"
         path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
-    return replace
+    return change

@@ -5,36 +5,20 @@ A golden file is the review of a change: run `UPDATE_GOLDEN=1 pytest tests/unit/
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
 
 from pipelines.contracts.errors import Untranslatable
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import delta, flink, kafka
 
-ROOT = Path(__file__).parents[3]
-GOLDEN = Path(__file__).parent / "golden"
 CONNECTION = flink.Connection("127.0.0.1:9092", "demo.", "demo.job")
 
 
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry(ROOT / "schemas")
-
-
-def _compare(name: str, text: str) -> None:
-    path = GOLDEN / name
-    if os.environ.get("UPDATE_GOLDEN"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    assert path.read_text(encoding="utf-8") == text, f"{name} changed; see the top of this file"
-
-
 @pytest.mark.parametrize("name", ["river_stage", "lane_minute", "violation_event"])
-def test_flink_chain_of_a_stream(registry: Registry, name: str) -> None:
+def test_flink_chain_of_a_stream(registry: Registry, golden: Callable[[str, str], None], name: str) -> None:
     dataset = registry.dataset(name)
     parts = (
         flink.source(dataset, CONNECTION),
@@ -45,11 +29,11 @@ def test_flink_chain_of_a_stream(registry: Registry, name: str) -> None:
         flink.dead_letter_insert(dataset, CONNECTION),
         flink.clean_insert(dataset),
     )
-    _compare(f"{name}.flink.sql", ";\n\n".join(parts) + ";\n")
+    golden(f"{name}.flink.sql", ";\n\n".join(parts) + ";\n")
 
 
 @pytest.mark.parametrize("name", ["river_stage", "feedback_ticket", "flood_alert"])
-def test_delta_schema(registry: Registry, name: str) -> None:
+def test_delta_schema(registry: Registry, golden: Callable[[str, str], None], name: str) -> None:
     dataset = registry.dataset(name)
     layers = ("silver",) if dataset.derived else ("bronze", "silver")
     lines = [
@@ -57,7 +41,7 @@ def test_delta_schema(registry: Registry, name: str) -> None:
     ]
     lines += [f"partition: {layer} {delta.partition_by(dataset, layer)}" for layer in layers]
     lines += [f"check: {rule} {sql}" for rule, sql in delta.constraints(dataset).items()]
-    _compare(f"{name}.delta.txt", "\n".join(lines) + "\n")
+    golden(f"{name}.delta.txt", "\n".join(lines) + "\n")
 
 
 def test_silver_columns_read_back_as_the_contracts_types(registry: Registry) -> None:

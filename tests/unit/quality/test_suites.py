@@ -12,6 +12,7 @@ import pytest
 from pipelines.contracts.errors import Untranslatable
 from pipelines.contracts.model import RULE_KINDS, Comparison, Completeness
 from pipelines.contracts.registry import load_registry
+from pipelines.contracts.support import Native
 from pipelines.contracts.targets import great_expectations as target
 
 HOME = Path(__file__).resolve().parents[3]
@@ -49,7 +50,7 @@ def test_row_count_stands_first_and_rules_are_named_once(dataset_id):
 def test_every_rule_kind_is_native_elsewhere_or_refused():
     kinds = {kind.model_fields["rule"].annotation.__args__[0] for kind in RULE_KINDS}
     assert kinds <= set(target.SUPPORT)
-    assert all(isinstance(target.SUPPORT[kind], target.Native) for kind in kinds)
+    assert all(isinstance(target.SUPPORT[kind], Native) for kind in kinds)
 
 
 @pytest.mark.parametrize("dataset_id", IDS)

@@ -10,9 +10,9 @@ from pipelines.contracts import artifacts
 from pipelines.contracts.errors import Untranslatable
 from pipelines.contracts.model import RULE_KINDS, CodeList, Dataset
 from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.support import Elsewhere, Native
 from pipelines.contracts.targets import dbt
 from pipelines.contracts.targets.great_expectations import SUPPORT as GX_SUPPORT
-from pipelines.contracts.targets.great_expectations import Elsewhere, Native
 
 HOME = Path(__file__).resolve().parents[3]
 

@@ -1,0 +1,168 @@
+"""Documentation: a page for each dataset, an index with the entities of each domain, the code lists. Vietnamese first,
+English beside it; read in the repository as it is, so plain Markdown and Mermaid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+
+from pipelines.contracts import durations
+from pipelines.contracts.catalogue import agency, basis_title, in_order, inputs, legal_bases, source_kind
+from pipelines.contracts.domains import domain_of
+from pipelines.contracts.markdown import escape, joined, names, section, table
+from pipelines.contracts.model import ContractField, Dataset
+from pipelines.contracts.registry import Registry
+from pipelines.contracts.rendering import markdown_file
+from pipelines.contracts.support import Support, native
+from pipelines.contracts.targets import great_expectations as gx
+from pipelines.contracts.targets.documentation_index import indexes
+from pipelines.contracts.targets.trino import LIVE, PUBLISHED, granted_columns, is_granted, is_live
+from pipelines.contracts.words import CLASSES, DATA_CLASSES, SOURCES, both, flagged, suspected
+
+TARGET = "documentation"
+SUPPORT: Mapping[str, Support] = {
+    **native("columns", "type", "required", "key_known", "key_unique", "code_list", "range", "gross_range"),
+    **native("row_count", "completeness", "comparison", "required_when", "pattern", "unique", "share", "total"),
+    **native("freshness"),
+}
+"""Every kind of rule that a contract can hold, and where it is said: everything can be said in words."""
+
+FOLDERS = ("docs/catalog",)
+"""The folders, relative to the project root, in which a generated file that nobody asks for is an orphan."""
+
+
+def render(registry: Registry) -> Mapping[str, str]:
+    """Every page, path relative to the project root → text.
+
+    Raises:
+        Untranslatable: a domain without a name; a rule as :func:`pipelines.contracts.targets.great_expectations.suite`.
+    """
+    files = {f"docs/catalog/{d.domain}/{d.id}.md": markdown_file(page(d, registry)) for d in in_order(registry)}
+    return files | {path: markdown_file(text) for path, text in indexes(registry).items()}
+
+
+def page(dataset: Dataset, registry: Registry) -> str:
+    """The page of one dataset, without its header.
+
+    Raises:
+        Untranslatable: as :func:`render`.
+    """
+    said = dataset.description
+    parts = [
+        f"# {dataset.title.vi} · {dataset.title.en}",
+        f"`{dataset.id}` · {dataset.version} · [{both(domain_of(dataset).title)}](README.md)",
+        f"{said.purpose.vi}\n\n*{said.purpose.en}*",
+        table(("", ""), _facts(dataset, registry)),
+        *section("Cách dùng · How to use", said.usage),
+        *section("Giới hạn · Limits", said.limitations),
+        *section("Chưa kiểm chứng · Unverified", "\n".join(f"- {item}" for item in dataset.unverified)),
+        *section("Truy vấn · Where to query", _query(dataset)),
+        *section("Các trường · Fields", _fields(dataset)),
+        *section("Quy tắc chất lượng · Rules", table(("quy tắc", "rule", ""), _rules(dataset, registry))),
+        *section("Nguồn và nơi dùng · Lineage", "\n".join(_lineage(dataset, registry))),
+    ]
+    return joined(parts)
+
+
+def _facts(dataset: Dataset, registry: Registry) -> Iterator[tuple[str, str]]:
+    titles = {system.id: system.title for system in registry.systems}
+    yield "Chủ quản · Owner", f"{both(agency(dataset.owner, registry))} (`{dataset.owner}`)"
+    yield "Nguồn · Source", both(SOURCES[source_kind(dataset)])
+    yield "Mức bảo mật · Classification", both(CLASSES[dataset.classification])
+    yield "Lớp dữ liệu · Data class", both(DATA_CLASSES[dataset.data_class])
+    yield "Mỗi dòng là · One row is", dataset.grain
+    yield "Khoá · Key", names(dataset.key)
+    if dataset.event_time:
+        yield "Thời điểm · Event time", f"`{dataset.event_time}`"
+    if dataset.stream:
+        yield "Chu kỳ · Cadence", both(durations.words(dataset.stream.cadence))
+    if dataset.sector:
+        schedule = f"`{dataset.sector.schema_name}.{dataset.sector.table}`, `{dataset.sector.schedule}`"
+        yield "Bảng nguồn, lịch đọc · Source table, schedule", schedule
+    yield "Độ tươi cam kết · Promised freshness", both(durations.words(dataset.sla.freshness))
+    if dataset.sla.completeness_pct is not None:
+        yield "Độ đầy đủ cam kết · Promised completeness", f"{dataset.sla.completeness_pct:f} %"
+    if dataset.stream or dataset.sector:
+        yield "Lưu ở bronze · Kept in bronze", both(durations.words(dataset.retention.bronze))
+    yield f"Lưu ở {dataset.layer} · Kept in {dataset.layer}", both(durations.words(dataset.retention.silver))
+    if dataset.personal_purpose:
+        yield "Mục đích xử lý · Purpose of processing", both(dataset.personal_purpose)
+    for row in legal_bases(dataset, registry):
+        yield "Căn cứ pháp lý · Legal basis", basis_title(row)
+    if dataset.clauses:
+        yield "Mục trong kế hoạch · Clauses", ", ".join(dataset.clauses)
+    for number in dataset.systems:
+        yield "Hệ thống · System", f"{number}. {both(titles[number])}"
+
+
+def _query(dataset: Dataset) -> str:
+    if not any(is_granted(item) for item in dataset.fields):
+        return "Không công bố trường nào. — No field is published."
+    views = [f"lake.{PUBLISHED}.{dataset.id}", *([f"lake.{LIVE}.{dataset.id}"] if is_live(dataset) else [])]
+    columns = ", ".join(granted_columns(dataset)[:4])
+    withheld = [item.name for item in dataset.fields if not is_granted(item)]
+    shown = f"Trino: {', '.join(f'`{view}`' for view in views)}"
+    example = f"```sql\nselect {columns} from {views[0]} limit 20\n```"
+    if not withheld:
+        return f"{shown}\n\n{example}"
+    return f"{shown}\n\nKhông công bố · Withheld: {names(withheld)}\n\n{example}"
+
+
+def _fields(dataset: Dataset) -> str:
+    heads = ("trường · field", "ý nghĩa · meaning", "kiểu · type", "đơn vị · unit", "giới hạn · range")
+    return table((*heads, "danh mục · codes", "bắt buộc · required", "mức · class"), map(_field, dataset.fields))
+
+
+def _field(item: ContractField) -> tuple[str, ...]:
+    codes = f"[{item.code_list}](../code-lists.md#{item.code_list})" if item.code_list else ""
+    refers = f" → `{item.references}`" if item.references else ""
+    token = f" (mã thay cho · token of `{item.tokenise.source}`)" if item.tokenise else ""
+    meaning = both(item.title) + (f". {both(item.description)}" if item.description else "")
+    return (
+        f"`{item.name}`{refers}",
+        escape(meaning) + token,
+        str(item.type),
+        escape(item.unit or ""),
+        _range(item.minimum, item.maximum),
+        codes,
+        "•" if item.required else "",
+        both(CLASSES[item.classification]),
+    )
+
+
+def _range(low: Decimal | None, high: Decimal | None) -> str:
+    if low is None and high is None:
+        return ""
+    return f"{'' if low is None else f'{low:f}'} … {'' if high is None else f'{high:f}'}".strip()
+
+
+def _rules(dataset: Dataset, registry: Registry) -> Iterator[tuple[str, str, str]]:
+    """The rules in words: those of the verdict, then how a stream flags what is implausible."""
+    for expectation in gx.suite(dataset, registry).expectations:
+        warning = "cảnh báo · warning" if expectation.severity == "warning" else ""
+        yield escape(expectation.text.vi), escape(expectation.text.en), warning
+    for item in dataset.fields if dataset.stream else ():
+        said = [flagged(item)] if (item.minimum, item.maximum) != (None, None) and item.name not in dataset.key else []
+        usual = dataset.qc.gross_range.get(item.name)
+        for text in [*said, *([suspected(item, usual)] if usual else [])]:
+            yield escape(text.vi), escape(text.en), "gắn cờ · flag"
+
+
+def _lineage(dataset: Dataset, registry: Registry) -> Iterator[str]:
+    known = {other.id: other for other in registry.datasets}
+    for name in inputs(dataset):
+        yield f"- từ · from {_link(known[name], dataset) if name in known else _code_link(name)}"
+    for other in in_order(registry):
+        if dataset.id in inputs(other):
+            yield f"- dùng ở · used by {_link(other, dataset)}"
+
+
+def _link(other: Dataset, seen_from: Dataset) -> str:
+    folder = "" if other.domain == seen_from.domain else f"../{other.domain}/"
+    return f"[`{other.id}`]({folder}{other.id}.md) {both(other.title)}"
+
+
+def _code_link(name: str) -> str:
+    code_list = name.removeprefix("code_")
+    return f"[`{name}`](../code-lists.md#{code_list})"

@@ -1,0 +1,184 @@
+"""The rules of a contract in ODCS form: a library metric where the standard has one, else a query on Trino that counts
+what breaks the rule.
+
+A limit of a table that is refused on the way in is a ``logicalTypeOptions`` of the field. In a stream a value out of
+range is kept and flagged, in a window computed from flagged readings it is a warning: there the limit is a query.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, assert_never
+
+from pipelines.contracts.model import (
+    Comparison,
+    Completeness,
+    ContractField,
+    Dataset,
+    Pattern,
+    RequiredTogether,
+    RowCount,
+    Rule,
+    Share,
+    Text,
+    Total,
+    Unique,
+)
+from pipelines.contracts.names import double_quote, literal
+from pipelines.contracts.registry import Registry
+from pipelines.contracts.rendering import number
+from pipelines.contracts.targets import great_expectations as gx
+from pipelines.contracts.targets.trino import PUBLISHED
+from pipelines.contracts.words import both, flagged, limits, suspected
+
+_MAX_CODES = 50
+"""A longer code list is looked up where it is published instead of being repeated in every contract."""
+_NO_ROWS: dict[str, Any] = {"mustBe": 0, "unit": "rows"}
+_SUSPECT, _FAIL = 3, 4
+
+
+@dataclass(frozen=True)
+class Checks:
+    """The quality checks of one dataset: those of the table, and those of its fields by name."""
+
+    table: list[dict[str, Any]] = field(default_factory=list)
+    fields: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+def checks(dataset: Dataset, registry: Registry) -> Checks:
+    """Every rule of a contract that ODCS says as a check; types, required fields and keys are said by the schema.
+
+    Raises:
+        Untranslatable: as :func:`great_expectations.suite`.
+    """
+    suite = {item.rule: item for item in gx.suite(dataset, registry).expectations}
+    found = Checks()
+    ids: Counter[str] = Counter()
+
+    def add(name: str | None, rule: str, text: Text, body: dict[str, Any], severity: str = "error") -> None:
+        stable = re.sub(r"[^A-Za-z0-9_-]+", "_", rule).strip("_")
+        ids[stable] += 1
+        check = {
+            "id": stable if ids[stable] == 1 else f"{stable}_{ids[stable]}",
+            "description": both(text),
+            "severity": severity,
+            **body,
+        }
+        (found.table if name is None else found.fields.setdefault(name, [])).append(check)
+
+    add(None, "key.unique", suite["key.unique"].text, _duplicates(dataset.key))
+    for item in dataset.fields:
+        if item.code_list is not None:
+            said = suite[f"{item.name}.code_list"]
+            add(item.name, said.rule, said.text, _codes(item, registry))
+        for name, text, severity, condition in _flagged(dataset, item):
+            query = f"SELECT COUNT(*) FROM {{object}} WHERE {condition}"
+            add(item.name, name, text, _query(query, "conformity"), severity)
+    for rule in dataset.quality:
+        said = gx.of_rule(dataset, rule)
+        add(
+            rule.field if isinstance(rule, Completeness | Pattern) else None,
+            said.rule,
+            said.text,
+            _body(rule),
+            said.severity,
+        )
+    return found
+
+
+def type_limits(dataset: Dataset, item: ContractField) -> dict[str, int | float]:
+    """The limits that hold for every row of the table, in ODCS's names; none where a value is flagged instead."""
+    if dataset.stream or dataset.derived:
+        return {}
+    limits = {"minimum": item.minimum, "maximum": item.maximum}
+    return {name: number(value) for name, value in limits.items() if value is not None}
+
+
+def _query(query: str, dimension: str) -> dict[str, Any]:
+    return {"dimension": dimension, "type": "sql", "query": query, **_NO_ROWS}
+
+
+def _metric(metric: str, dimension: str, **arguments: Any) -> dict[str, Any]:
+    return {"dimension": dimension, "metric": metric, "arguments": arguments, **_NO_ROWS}
+
+
+def _duplicates(names: tuple[str, ...]) -> dict[str, Any]:
+    return _metric("duplicateValues", "uniqueness", properties=list(names))
+
+
+def _codes(item: ContractField, registry: Registry) -> dict[str, Any]:
+    code_list = registry.code_list(str(item.code_list))
+    if len(code_list.codes) > _MAX_CODES:
+        listed = f"SELECT {double_quote(code_list.key)} FROM {PUBLISHED}.{double_quote(f'code_{code_list.id}')}"
+        unknown = f"SELECT COUNT(*) FROM {{object}} WHERE {double_quote(item.name)} NOT IN ({listed})"
+        return _query(unknown, "conformity")
+    values = [int(code) if item.type.is_numeric else code for code in code_list.codes]
+    return _metric("invalidValues", "conformity", validValues=values)
+
+
+def _flagged(dataset: Dataset, item: ContractField) -> Iterator[tuple[str, Text, str, str]]:
+    """Rule id, sentence, severity and the rows that break it, where a value beyond a limit is flagged or a warning."""
+    possible = _outside(item.name, item.minimum, item.maximum)
+    if dataset.derived and possible:
+        yield f"{item.name}.range", limits(item, item.minimum, item.maximum), "warning", possible
+    if dataset.stream is None or item.name in dataset.key:
+        return
+    if possible:
+        yield f"{item.name}.range", flagged(item), "error", f"({possible}) AND qc_flag <> {_FAIL}"
+    usual = dataset.qc.gross_range.get(item.name)
+    if usual:
+        unusual = f"({_outside(item.name, *usual.suspect)}) AND qc_flag NOT IN ({_SUSPECT}, {_FAIL})"
+        yield f"{item.name}.gross_range", suspected(item, usual), "error", unusual
+
+
+def _outside(name: str, low: Decimal | None, high: Decimal | None) -> str:
+    name = double_quote(name)
+    below = f"{name} < {literal(low)}" if low is not None else ""
+    above = f"{name} > {literal(high)}" if high is not None else ""
+    return " OR ".join(part for part in (below, above) if part)
+
+
+def _body(rule: Rule) -> dict[str, Any]:
+    match rule:
+        case RowCount():
+            least = {"mustBeGreaterOrEqualTo": rule.minimum, "unit": "rows"}
+            return {"dimension": "coverage", "metric": "rowCount", **least}
+        case Completeness():
+            most = {"mustBeLessOrEqualTo": number(100 - rule.minimum_pct), "unit": "percent"}
+            return {"dimension": "completeness", "metric": "nullValues", **most}
+        case Pattern():
+            return _metric("invalidValues", "conformity", pattern=f"^(?:{rule.pattern})$")
+        case Unique():
+            return _duplicates(rule.fields)
+        case Comparison():
+            holds = f"{double_quote(rule.left)} {rule.operator} {double_quote(rule.right)}"
+            return _query(f"SELECT COUNT(*) FROM {{object}} WHERE NOT ({holds})", "consistency")
+        case RequiredTogether():
+            broken = f"{double_quote(rule.when)} = {literal(rule.equals)} AND {double_quote(rule.field)} IS NULL"
+            return _query(f"SELECT COUNT(*) FROM {{object}} WHERE {broken}", "consistency")
+        case Share():
+            return _query(_share(rule), "consistency")
+        case Total():
+            return _query(_total(rule), "consistency")
+        case _:
+            assert_never(rule)
+
+
+def _share(rule: Share) -> str:
+    name = double_quote(rule.field)
+    among = f"COUNT_IF({name} IN ({', '.join(literal(value) for value in rule.values)}))"
+    # 1e2: a decimal quotient would be rounded to the digits of its operands.
+    share = f"SELECT 1e2 * {among} / COUNT({name}) AS pct FROM {{object}} HAVING COUNT({name}) > 0"
+    outside = _outside("pct", rule.minimum_pct, rule.maximum_pct)
+    return f"SELECT COUNT(*) FROM ({share}) AS shares WHERE {outside}"
+
+
+def _total(rule: Total) -> str:
+    group = f" GROUP BY {', '.join(double_quote(name) for name in rule.by)}" if rule.by else ""
+    totals = f"SELECT SUM({double_quote(rule.field)}) AS total FROM {{object}}{group}"
+    off = f"ABS(total - {literal(rule.equals)}) > {literal(rule.tolerance)}"
+    return f"SELECT COUNT(*) FROM ({totals}) AS totals WHERE {off}"

@@ -1,0 +1,53 @@
+"""Sentences about a contract in its two languages, said alike in every target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from pipelines.contracts.model import Classification, ContractField, DataClass, Range, Text
+
+SOURCES: Mapping[str, Text] = {
+    "stream": Text(vi="luồng trực tiếp", en="live stream"),
+    "sector": Text(vi="cơ sở dữ liệu ngành", en="sector database"),
+    "derived": Text(vi="tính khi số liệu đến", en="computed on arrival"),
+    "mart": Text(vi="bảng chỉ số đã chốt", en="settled mart"),
+}
+CLASSES: Mapping[Classification, Text] = {
+    "open": Text(vi="mở", en="open"),
+    "internal": Text(vi="nội bộ", en="internal"),
+    "personal": Text(vi="cá nhân", en="personal"),
+    "sensitive": Text(vi="nhạy cảm", en="sensitive"),
+}
+DATA_CLASSES: Mapping[DataClass, Text] = {
+    "common": Text(vi="thông thường", en="common"),
+    "important": Text(vi="quan trọng", en="important"),
+    "core": Text(vi="cốt lõi", en="core"),
+}
+"""What people call each of these."""
+
+
+def limits(item: ContractField, low: Decimal | None, high: Decimal | None) -> Text:
+    """That a value lies between two limits, one of which may be open: ``Mực nước trong [-2; 15] m``."""
+    unit = f" {item.unit}" if item.unit else ""
+    said = f"[{'−∞' if low is None else f'{low:f}'}; {'∞' if high is None else f'{high:f}'}]{unit}"
+    return Text(vi=f"{item.title.vi} trong {said}", en=f"{item.title.en} in {said}")
+
+
+def flagged(item: ContractField) -> Text:
+    """What becomes of a streamed value outside its minimum and maximum."""
+    said = limits(item, item.minimum, item.maximum)
+    return Text(vi=f"{said.vi}; ngoài giới hạn: qc_flag = 4", en=f"{said.en}; outside, qc_flag is 4")
+
+
+def suspected(item: ContractField, usual: Range) -> Text:
+    """What becomes of a streamed value outside its usual range."""
+    said = limits(item, *usual.suspect)
+    return Text(
+        vi=f"{said.vi} (thông thường); ngoài giới hạn: qc_flag = 3", en=f"{said.en} (usual); outside, qc_flag is 3"
+    )
+
+
+def both(text: Text) -> str:
+    """Both languages in one line, Vietnamese first."""
+    return f"{text.vi} — {text.en}"
