@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from pipelines.contracts import durations
 from pipelines.contracts.model import (
     CLASSIFICATIONS,
     ContractField,
@@ -511,7 +512,7 @@ def shown(value: Any) -> str:
     if value is None or value == () or value == {}:
         return ""
     if isinstance(value, timedelta):
-        return _duration(value)
+        return " ".join(str(part) for part in durations.parts(value))
     if isinstance(value, Text):
         return value.vi
     if isinstance(value, tuple):
@@ -522,11 +523,3 @@ def shown(value: Any) -> str:
         kept = {name: getattr(value, name) for name in type(value).model_fields if name in value.model_fields_set}
         return shown(kept)
     return str(value)
-
-
-def _duration(value: timedelta) -> str:
-    seconds = int(value.total_seconds())
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds and seconds % length == 0:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"

@@ -97,6 +97,7 @@ def proposed_entry(column: str, kind: LogicalType, *, taken: Iterable[str] = ())
     name = next(n for n in (name, *(_numbered(name, number) for number in range(2, 1000))) if n not in used)
     title = title_of(spelled(column))
     entry["title"] = {"vi": title if column.isascii() else column.strip(), "en": title}
+    entry["description"] = {language: f"{text}." for language, text in entry["title"].items()}
     entry["classification"] = "personal" if personal or _PRIVATE.search(spelled(column)) else "internal"
     return name, entry
 

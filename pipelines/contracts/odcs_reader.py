@@ -26,8 +26,6 @@ from pipelines.contracts.source import SourceFile
 
 VERSIONS = ("v3.0.0", "v3.0.1", "v3.0.2", "v3.1.0")
 """The versions of the standard that are read."""
-_ADDED = frozenset(name for part in (system.QC, system.PROVENANCE, system.DISPOSITION) for name, _ in part)
-"""Columns that the platform adds to every row itself."""
 _CLASSES = {
     "open": "open", "public": "open", "internal": "internal", "personal": "personal", "pii": "personal",
     "sensitive": "sensitive", "confidential": "sensitive", "restricted": "sensitive", "secret": "sensitive",
@@ -451,7 +449,7 @@ class _Reader:
             if not name:
                 self._refuse("a property has no name", hint="name it", node=node)
                 continue
-            if spelled(name) in _ADDED:
+            if spelled(name) in system.TYPES:
                 self.notes.append(f"{node.where()}: the platform adds the column {name!r} to every row itself")
                 continue
             if node.data.get("transformSourceObjects") and node.data.get("partitioned") and name.endswith("_date"):
@@ -532,9 +530,11 @@ class _Reader:
     def _describe(self, node: _Node, custom: dict[str, tuple[Any, Location]], entry: dict[str, Any]) -> None:
         """Fill a new entry of the dictionary with what the file says of the property."""
         if title := node.text("businessName"):
-            entry["title"] = _both(title)
+            entry["title"] = entry["description"] = _both(title)
         if description := node.text("description"):
             entry["description"] = _both(description)
+        else:
+            self.notes.append(f"{node.where()}: no description is given; write one in schemas/fields.yaml")
         if unit := custom.pop("unit", (None, None))[0]:
             entry["unit"] = str(unit)
         if custom.pop("free_text", (None, None))[0]:

@@ -127,6 +127,8 @@ def scaffold(
     contract |= _protection(contract, registry, work.notes)
     contract["quality"] = [{"rule": "row_count", "minimum": 1}]
     fields = {c.name: c.entry for c in work.columns if c.entry is not None}
+    if fields:
+        work.notes.append("new fields: title and description are the column's name; say what a value means, in both")
     return Draft(contract, fields, tuple(work.notes))
 
 

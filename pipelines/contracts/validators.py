@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from itertools import islice, pairwise
 
+from pipelines.contracts import system
 from pipelines.contracts.errors import ContractError, ContractErrors, Location
 from pipelines.contracts.model import (
     CLASSIFICATIONS,
@@ -85,6 +86,13 @@ _SCHEDULE_RUNS = 1000
 _FRIDAY = datetime(2024, 3, 1)
 """From here the runs of a schedule are looked at: a Friday, so that a free weekend is among the first of them."""
 
+PLATFORM_COLUMNS = frozenset(
+    {name for part in (system.BRONZE, system.PROVENANCE, system.QC, system.DISPOSITION) for name, _ in part}
+    # Beside these: the load and the partition of bronze, and the label of live views.
+    | {"load_id", "received_date", "payload", "data_label"}
+)
+"""Columns of bronze, silver, the clean topics and the live views that are not the contract's."""
+
 INSTANT_SUFFIXES: dict[str, tuple[str, ...]] = {"timestamp": ("_at",), "date": ("_date", "valid_from", "valid_to")}
 
 
@@ -110,6 +118,17 @@ def key_is_made_of_required_fields(dataset: Dataset, registry: Registry) -> Iter
         elif not dataset.field(name).required:
             hint = f"write `- {name}: {{required: true}}`"
             yield Finding(f"key field {name!r} is not required", _field_pointer(dataset, name), hint)
+
+
+@validator
+def fields_leave_the_platforms_columns_alone(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """No field of a landed table is called as a column that the platform adds; a mart may hand such a column on."""
+    for item in dataset.fields if dataset.mart is None else ():
+        if item.name in PLATFORM_COLUMNS:
+            message = f"field {item.name!r} is called as a column that the platform adds to every row"
+            yield Finding(
+                message, _field_pointer(dataset, item.name), "say of what it is, for example report_received_date"
+            )
 
 
 @validator
@@ -477,11 +496,9 @@ def undescribed(registry: Registry) -> Iterator[ContractError]:
             )
 
 
-def check_dictionary(registry: Registry, *, described: bool = False) -> Iterator[ContractError]:
-    """Check ``fields.yaml``: the naming law, that every defined field is used somewhere, and with ``described`` that
-    each says what it means (see :func:`undescribed`)."""
-    if described:
-        yield from undescribed(registry)
+def check_dictionary(registry: Registry) -> Iterator[ContractError]:
+    """Check ``fields.yaml``: the naming law, and that every defined field says what it means and is used somewhere."""
+    yield from undescribed(registry)
     used = {f.name for d in registry.datasets for f in d.fields}
     used |= {f.name for c in registry.code_lists for f in c.columns}
     for name, definition in registry.dictionary.items():

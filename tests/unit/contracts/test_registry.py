@@ -11,7 +11,7 @@ import pytest
 from pipelines.contracts.errors import ContractErrors
 from pipelines.contracts.model import next_major
 from pipelines.contracts.registry import Registry, load_registry
-from pipelines.contracts.validators import VALIDATORS, check, check_dictionary
+from pipelines.contracts.validators import VALIDATORS, check
 
 SCHEMAS = Path(__file__).parents[3] / "schemas"
 
@@ -52,11 +52,11 @@ def test_the_contracts_of_the_city_are_sound() -> None:
     check(registry)
     assert len(registry.code_list("wards").rows) == 40
     assert registry.dataset("river_stage").entity_key == ("station_id",)
-    assert [d.id for d in registry.streams("transport")] == ["lane_minute"]
+    assert "lane_minute" in {d.id for d in registry.streams("transport")}
 
 
 def test_an_unknown_dataset_lists_those_there_are() -> None:
-    with pytest.raises(KeyError, match="no dataset 'nope'; there are: camera_health"):
+    with pytest.raises(KeyError, match=r"no dataset 'nope'; there are: .*camera_health"):
         load_registry(SCHEMAS).dataset("nope")
 
 
@@ -173,13 +173,19 @@ BROKEN = {
         "datasets/flood/river_stage.yaml",
         "dedupe: 24 h",
         "dedupe: 12 h",
-        "dedupe differs within the job 'flood' (rain_gauge, reservoir_op, river_stage)",
+        "dedupe differs within the job 'flood' (",
     ),
     "inputs_exist": (
         "datasets/flood/kpi_flood_alarm.yaml",
         "inputs: [fct_river_stage",
         "inputs: [fct_river_level",
         "input 'fct_river_level' does not exist",
+    ),
+    "fields_leave_the_platforms_columns_alone": (
+        "datasets/services/feedback_ticket.yaml",
+        "  - content_text\n",
+        "  - content_text\n  - received_at\n",
+        "field 'received_at' is called as a column that the platform adds to every row (say of what it is",
     ),
     "systems_exist": (
         "datasets/flood/river_stage.yaml",
@@ -368,17 +374,10 @@ def test_a_new_major_beside_an_ending_dataset_is_sound(schemas: Path) -> None:
     assert next_major(registry.dataset("river_stage_v2")) == ("river_stage_v3", "3.0.0")
 
 
-def test_a_field_without_a_description_is_found_once_descriptions_are_asked_for(schemas: Path) -> None:
-    _edit(
-        schemas,
-        "fields.yaml",
-        "stage_m: {type",
-        "spare_m: {type: double, unit: m, title: {vi: a, en: b}}\nstage_m: {type",
-    )
-    registry = load_registry(schemas)
-    found = [str(error) for error in check_dictionary(registry, described=True) if "'spare_m'" in str(error)]
-    assert any("field 'spare_m' has no description (write `description: {vi: …, en: …}`" in text for text in found)
-    assert not any("has no description" in str(error) for error in check_dictionary(registry))
+def test_a_field_without_a_description_is_found(schemas: Path) -> None:
+    entry = "spare_m: {type: double, unit: m, title: {vi: a, en: b}}\n"
+    _edit(schemas, "fields.yaml", "stage_m: {type", f"{entry}stage_m: {{type")
+    assert "field 'spare_m' has no description (write `description: {vi: …, en: …}`" in _findings(schemas)
 
 
 @pytest.mark.parametrize(
