@@ -73,30 +73,34 @@ def check_draft(draft: Draft, registry: Registry, *, beside: Sequence[Draft] = (
     Raises:
         ContractErrors: one of them would not even load; every reason, with the line of the text that would be written.
     """
-    drafts = {one.id: one for one in (*beside, draft)}
-    added, findings = _added_fields(drafts.values())
+    wider = _with_drafts(registry, (*beside, draft))
+    named = (e for name in draft.fields for e in check_field(name, wider.dictionary[name], _PROPOSED))
+    return (*named, *check_dataset(wider.dataset(draft.id), wider))
+
+
+def _with_drafts(registry: Registry, drafts: Iterable[Draft]) -> Registry:
+    """The registry with the drafts in it."""
+    by_id = {draft.id: draft for draft in drafts}
+    added, findings = _added_fields(by_id.values())
     if findings:
         raise ContractErrors(findings)
     dictionary = {**registry.dictionary, **added}
-    sources: dict[str, SourceFile] = {}
-    datasets: dict[str, Dataset] = {}
-    for one in drafts.values():
-        sources[one.id] = _source(one)
+    sources = {name: _source(draft) for name, draft in by_id.items()}
+    datasets: list[Dataset] = []
+    for source in sources.values():
         try:
-            datasets[one.id] = resolve_dataset(sources[one.id], dictionary)
+            datasets.append(resolve_dataset(source, dictionary))
         except ContractErrors as errors:
             findings.extend(errors.errors)
     if findings:
         raise ContractErrors(findings)
-    known = (d for d in registry.datasets if d.id not in datasets)
-    wider = replace(
+    known = (d for d in registry.datasets if d.id not in by_id)
+    return replace(
         registry,
-        datasets=tuple(sorted((*known, *datasets.values()), key=lambda d: d.id)),
+        datasets=tuple(sorted((*known, *datasets), key=lambda d: d.id)),
         dictionary=dictionary,
         sources={**registry.sources, **sources},
     )
-    named = (finding for name in draft.fields for finding in check_field(name, added[name], _PROPOSED))
-    return (*named, *check_dataset(datasets[draft.id], wider))
 
 
 def _added_fields(drafts: Iterable[Draft]) -> tuple[dict[str, FieldDefinition], list[ContractError]]:

@@ -507,8 +507,13 @@ class _Reader:
         position = node.take("primaryKeyPosition")
         use: dict[str, Any] = {"required": True} if node.take("required") or is_key else {}
         self._limits(node, custom, known, entry, use, found)
+        is_coded = "code_list" in (use if entry is None else entry) or (
+            known is not None and known.code_list is not None
+        )
         for rule in node.nodes("quality"):
-            self._rule(rule, found)
+            # What the codes may be is said by the code list of the field.
+            if not (is_coded and _is_codes(rule)):
+                self._rule(rule, found)
         if node.take("unique") and not is_key:
             self._add_rule({"rule": "unique", "fields": [found]}, node.where("unique"))
         partitioned, partition = bool(node.take("partitioned")), node.take("partitionKeyPosition")
@@ -628,8 +633,6 @@ class _Reader:
 
     def _rule(self, node: _Node, name: str | None) -> None:
         """Take over a check of the standard's library where a rule here says the same; tell any other."""
-        if name and name in self.registry.dictionary and self.registry.dictionary[name].code_list and _is_codes(node):
-            return  # The code list of the field says it.
         rule = _library_rule(node.data, name, self.names)
         if rule is None:
             said = node.data.get("name") or node.data.get("id") or node.data.get("metric") or node.data.get("type")
