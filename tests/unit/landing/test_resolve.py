@@ -133,3 +133,36 @@ def test_a_missing_or_undefined_number_equals_itself() -> None:
     table = pa.table({"x": pa.array(numbers, pa.float64())})
     left, right = np.repeat(np.arange(4), 4), np.tile(np.arange(4), 4)
     assert (differing(table, ["x"], left, right) == (left != right)).all()
+
+
+READINGS = st.tuples(st.integers(0, 3), st.booleans(), st.booleans())
+"""A clean record: of which raw record, whether its contract knew `queue_m`, whether it knew `travel_time_s`."""
+
+
+@hypothesis_settings(max_examples=200, deadline=None)
+@given(events=st.lists(READINGS, max_size=10), held=st.integers(0, 10))
+def test_of_two_readings_of_one_record_the_one_that_knows_more_wins(
+    registry: Registry, events: list[tuple[int, bool, bool]], held: int
+) -> None:
+    dataset = registry.dataset("lane_minute")
+    rows = [
+        {
+            "detector_id": "D1", "lane_no": 1, "observed_at": T0, "vehicle_count": offset, "revision": 0,
+            "raw_partition": 0, "raw_offset": offset, "queue_m": Decimal(offset) if has_queue else None,
+            "travel_time_s": Decimal(offset) if has_time else None,
+        }
+        for offset, has_queue, has_time in events
+    ]  # fmt: skip
+    expected: list[str] = []
+    state: tuple[int, int] | None = None
+    for offset, has_queue, has_time in events:
+        version = (offset, has_queue + has_time)
+        effect = "inserted" if state is None else "updated" if version > state else "unchanged"
+        state = version if state is None or version > state else state
+        expected.append(effect)
+    # Cut into two batches anywhere, the effects are the same.
+    first, table = _run(dataset, rows[:held], [])
+    second, table = _run(dataset, rows[held:], list(table.values()))
+    assert first + second == expected
+    for row in table.values():
+        assert state == (row["raw_offset"], (row["queue_m"] is not None) + (row["travel_time_s"] is not None))
