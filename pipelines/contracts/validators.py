@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from pipelines.contracts import system
 from pipelines.contracts.errors import ContractError, ContractErrors, Location
 from pipelines.contracts.model import (
     CLASSIFICATIONS,
@@ -145,6 +146,24 @@ def personal_data_has_purpose_and_basis(dataset: Dataset, registry: Registry) ->
         yield Finding("holds personal data without `personal_purpose`", ("classification",))
     if dataset.is_protected and not dataset.legal_basis:
         yield Finding("holds personal data without `legal_basis`", ("classification",))
+
+
+@validator
+def names_do_not_clash(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """No field has the name of a column that the platform itself adds to the dataset's tables."""
+    if dataset.mart:
+        return
+    own = set(system.reserved(is_stream=dataset.stream is not None, is_derived=dataset.derived is not None))
+    if dataset.partition_source:
+        own.add(str(dataset.partition))
+    for item in dataset.fields:
+        if item.name in own:
+            hint = f"the platform adds: {', '.join(sorted(own))}"
+            yield Finding(
+                f"field {item.name!r} has the name of a column of the platform",
+                _field_pointer(dataset, item.name),
+                hint,
+            )
 
 
 @validator
