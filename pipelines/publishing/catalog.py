@@ -1,6 +1,7 @@
-"""The catalogue as tables: ``catalog.dataset`` and ``catalog.field``, which say in SQL what the contracts say.
+"""The catalogue as tables: ``catalog.dataset``, ``catalog.field`` and ``catalog.lineage`` say in SQL what the contracts
+and the statements of the jobs and models say.
 
-Every row follows from the contracts alone, so that the tables are written whole and only when a contract changed.
+Every row follows from definitions, never from data, so that the tables are written whole and only when one changed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pipelines.contracts.model import ContractField, Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.trino import is_granted
 from pipelines.landing.whole import write_whole
+from pipelines.publishing.lineage.build import build_lineage
+from pipelines.publishing.lineage.graph import Edge
 from pipelines.runtime.settings import Settings
 
 _TEXT, _TEXTS, _COUNT = pa.string(), pa.list_(pa.string()), pa.int64()
@@ -74,16 +77,28 @@ FIELD: Columns = (
 )
 """Columns of ``catalog.field``; limits are texts, because they are exact and of no common scale."""
 
+LINEAGE: Columns = (
+    ("from_dataset", _TEXT, "Từ bảng — From <layer>.<dataset>; sender and sector are sources"),
+    ("from_field", _TEXT, "Từ trường, * là các dòng — From field, * stands for the rows"),
+    ("to_dataset", _TEXT, "Đến bảng — To <layer>.<dataset>"),
+    ("to_field", _TEXT, "Đến trường, * là các dòng — To field, * stands for the rows"),
+    ("how", _TEXT, "Cách — identity, expression, aggregate, window, function, token; condition, order, filter, …"),
+    ("detail", _TEXT, "Biểu thức — Expression"),
+    ("process", _TEXT, "Do đâu — What carries it out"),
+)
+"""Columns of ``catalog.lineage``; the kinds of ``how`` are told in :mod:`pipelines.publishing.lineage.graph`."""
+
 _TITLES = {
     "dataset": "Danh mục bộ dữ liệu — Catalogue of datasets",
     "field": "Danh mục trường dữ liệu — Catalogue of fields",
+    "lineage": "Nguồn gốc của từng trường — Where every field comes from",
 }
 
 
 def write_catalog(settings: Settings, registry: Registry) -> Mapping[str, int]:
     """Bring the catalogue tables of the namespace to what the contracts say; returns name → Delta version.
 
-    Unchanged contracts make no new version. Two processes may call it at once.
+    Unchanged definitions make no new version. Two processes may call it at once.
     """
     tables = {
         "dataset": _table(DATASET, [_dataset_row(dataset) for dataset in registry.datasets]),
@@ -95,6 +110,7 @@ def write_catalog(settings: Settings, registry: Registry) -> Mapping[str, int]:
                 for position, item in enumerate(dataset.fields, start=1)
             ],
         ),
+        "lineage": _table(LINEAGE, [_edge_row(edge) for edge in build_lineage(settings.home, registry).edges]),
     }
     with _lock(settings):
         return {
@@ -179,4 +195,16 @@ def _field_row(dataset: Dataset, position: int, item: ContractField) -> dict[str
         "maximum": None if item.maximum is None else format(item.maximum, "f"),
         "token_of": item.tokenise.source if item.tokenise else None,
         "granted": is_granted(item),
+    }
+
+
+def _edge_row(edge: Edge) -> dict[str, Any]:
+    return {
+        "from_dataset": edge.source.dataset,
+        "from_field": edge.source.field,
+        "to_dataset": edge.target.dataset,
+        "to_field": edge.target.field,
+        "how": edge.how,
+        "detail": edge.detail or None,
+        "process": edge.process,
     }

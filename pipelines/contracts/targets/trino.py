@@ -138,7 +138,7 @@ def steward_views(catalog: str, protected: tuple[str, ...]) -> Mapping[str, str]
     }
 
 
-CATALOG_TABLES = ("dataset", "field")
+CATALOG_TABLES = ("dataset", "field", "lineage")
 """The tables of ``catalog`` that everybody may read: they say what there is, never what is in it."""
 
 
