@@ -15,6 +15,7 @@ from pipelines.contracts import system
 from pipelines.contracts.model import CodeList, ContractField, Dataset, Sector
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import delta, trino
+from pipelines.publishing.lineage.graph import ROWS
 from pipelines.publishing.lineage.recorder import Recorder
 from pipelines.warehouse.code_lists import table_name
 
@@ -136,7 +137,7 @@ def _landed(recorder: Recorder, dataset: Dataset, topic: str) -> None:
     _partition(recorder, dataset, topic, silver, LANDING)
     if dataset.stream:
         detail = "a duplicate writes no row"
-        recorder.edge(topic, "disposition", silver, "*", LANDING, "filter", detail)
+        recorder.edge(topic, "disposition", silver, ROWS, LANDING, "filter", detail)
 
 
 def _partition(recorder: Recorder, dataset: Dataset, source: str, silver: str, process: str) -> None:
