@@ -50,6 +50,8 @@ COMMANDS: dict[str, Mount] = {
     "contracts": Mount(
         "pipelines.commands.contracts", "contracts_app", "Check, build, apply and show the datasets' contracts."
     ),
+    "catalog": Mount("pipelines.commands.catalog", "catalog_app", "How far every system of the city has come."),
+    "lineage": Mount("pipelines.commands.lineage", "lineage_app", "Where a column comes from, and what comes of it."),
     "replay": Mount(
         "pipelines.replay.commands", "replay_app", "Send the recorded flood, traffic loops or synthetic cameras."
     ),

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 from pipelines.contracts import artifacts, build, rendering
 from pipelines.contracts.registry import load_registry

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
+import yaml
 
 from pipelines.contracts import artifacts
 from pipelines.contracts.errors import Untranslatable
@@ -26,7 +26,7 @@ def models(registry: Registry) -> dict[str, dict[str, object]]:
     found = {}
     for path, text in dbt.render(registry).items():
         if path.endswith("__models.yml"):
-            found |= {model["name"]: model for model in YAML(typ="safe").load(text)["models"]}
+            found |= {model["name"]: model for model in yaml.safe_load(text)["models"]}
     return found
 
 
@@ -85,7 +85,7 @@ def test_codes_are_checked_in_the_dimension_where_there_is_one(registry: Registr
 
 def test_sources_are_the_silver_tables_and_the_code_lists_with_system_columns(registry: Registry) -> None:
     text = dbt.render(registry)["dbt_project/models/staging/_sources.yml"]
-    tables = {table["name"]: table for table in YAML(typ="safe").load(text)["sources"][0]["tables"]}
+    tables = {table["name"]: table for table in yaml.safe_load(text)["sources"][0]["tables"]}
     silver = {dataset.id for dataset in registry.datasets if not dataset.mart}
     assert set(tables) == silver | {f"code_{code_list.id}" for code_list in registry.code_lists}
     columns = {column["name"]: column["data_type"] for column in tables["river_stage"]["columns"]}
@@ -117,7 +117,7 @@ def test_a_code_list_too_long_for_a_test_is_refused(registry: Registry) -> None:
 
 
 def test_the_hold_of_a_reading_is_two_cadences_of_the_gauge(registry: Registry) -> None:
-    variables = YAML(typ="safe").load((HOME / "dbt_project/dbt_project.yml").read_text(encoding="utf-8"))["vars"]
+    variables = yaml.safe_load((HOME / "dbt_project/dbt_project.yml").read_text(encoding="utf-8"))["vars"]
     stream = registry.dataset("river_stage").stream
     assert stream is not None
     assert variables["flood_reading_hold_minutes"] * 60 == 2 * stream.cadence.total_seconds()
