@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from pipelines.contracts import artifacts, build, rendering
 from pipelines.contracts.registry import load_registry
