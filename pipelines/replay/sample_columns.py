@@ -7,7 +7,7 @@ doubles as float64, days as int64 since 1970-01-01, instants as int64 microsecon
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -98,6 +98,11 @@ def instant_us(moment: datetime) -> int:
     """An aware instant as microseconds since 1970 (UTC)."""
     since = moment - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def instant(microseconds: int) -> datetime:
+    """The aware instant (UTC) of a storage value."""
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def day_number(day: date) -> int:
