@@ -72,9 +72,9 @@ def list_replays() -> None:
         table.add_row(info.name, info.title_vi, info.title_en, ", ".join(info.datasets))
     table.add_row(
         "sector",
-        "CSDL mẫu của các sở: phản ánh, tài sản đường bộ, giá dịch vụ y tế",
-        "Sample sector database: feedback, road assets, medical prices",
-        "feedback_ticket, med_price, road_asset",
+        "CSDL mẫu của các sở: mọi bảng nguồn trong danh mục",
+        "Sample sector database: every sector table of the catalogue",
+        "all sector tables",
     )
     Console().print(table)
 
@@ -112,7 +112,7 @@ for _info in REPLAYS:
 @replay_app.command()
 def sector(
     scale: Annotated[
-        float, typer.Option(min=0.01, max=1000, help="1: 2,000 tickets, 400 assets, 12 facilities.")
+        float, typer.Option(min=0.01, max=1000, help="1: as many rows as the contracts say, 2,000 tickets for example.")
     ] = 1.0,
     seed: Seed = 7,
     mutate: Annotated[
