@@ -55,6 +55,11 @@ COMMANDS: dict[str, Mount] = {
     "replay": Mount(
         "pipelines.replay.commands", "replay_app", "Send the recorded flood, traffic loops or synthetic cameras."
     ),
+    "sample": Mount(
+        "pipelines.replay.sample_commands",
+        "sample_app",
+        "Fill every table and send every stream with synthetic samples.",
+    ),
     "jobs": Mount("pipelines.commands.jobs", "jobs_app", "The stream jobs of the namespace."),
     "landing": Mount("pipelines.landing.commands", "landing_app", "From Kafka to Delta tables."),
     "ledger": Mount(

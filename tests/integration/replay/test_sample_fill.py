@@ -6,10 +6,12 @@ from typing import Any
 
 import psycopg2
 import pytest
+from typer.testing import CliRunner
 
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.replay import sector
+from pipelines.replay.sample_commands import sample_app
 from pipelines.replay.sector_copy import table_name
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
@@ -97,3 +99,15 @@ def test_a_clear_value_stands_where_the_contract_has_a_token(filled: tuple[str, 
     dsn, _ = filled
     assert query(dsn, "SELECT count(*) FROM hues.hotline_call WHERE reporter_phone ~ '^0[0-9]{9}$'")[0][0] > 0
     assert query(dsn, "SELECT count(*) FROM gddt.enrolment WHERE person_name IS NULL OR person_name = ''") == [(0,)]
+
+
+def test_the_command_fills_the_tables(
+    database: Settings, filled: tuple[str, dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in database.environment().items():
+        monkeypatch.setenv(name, value)
+    options = ["--scale", str(SCALE), "--datasets", "dashboard,chart", "--no-streams"]
+    result = CliRunner().invoke(sample_app, options)
+    assert result.exit_code == 0, result.output
+    assert f"{filled[1]['chart']:,}" in result.output
+    assert "2 datasets" in result.output
