@@ -89,7 +89,7 @@ def _counts(rows, schema, items):
 
 
 def _duckdb(spark):
-    """Spark doubles a backslash in a literal, and matches a pattern by an operator."""
+    """Spark doubles a backslash in a literal, and matches a pattern by an operator where DuckDB calls a function."""
     called = re.sub(
         r"`(\w+)` RLIKE ('(?:[^']|'')*')",
         lambda m: f"regexp_matches(`{m[1]}`, {m[2].replace(chr(92) * 2, chr(92))})",
