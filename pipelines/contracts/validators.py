@@ -27,6 +27,7 @@ from pipelines.contracts.model import (
     Unique,
 )
 from pipelines.contracts.registry import Registry
+from pipelines.contracts.targets.delta import arrow_schema
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,16 @@ def partition_follows_from_the_event_time(dataset: Dataset, registry: Registry) 
         yield Finding(f"partition {dataset.partition!r} is derived from no field", ("partition",), hint)
     elif dataset.field(source).type.name != "timestamp" or not dataset.field(source).required:
         yield Finding(f"partition {dataset.partition!r} needs {source!r} to be a required timestamp", ("partition",))
+
+
+@validator
+def column_names_are_free(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """No field has the name of another field or of a column that the platform adds, in any layer."""
+    layers = () if dataset.mart else ("silver",) if dataset.derived else ("bronze", "silver")
+    names = [arrow_schema(dataset, layer).names for layer in layers] or [[f.name for f in dataset.fields]]
+    for name in sorted({name for columns in names for name in columns if columns.count(name) > 1}):
+        hint = "give the field another name; those of system columns are in contracts/system.py"
+        yield Finding(f"column {name!r} would stand twice in its tables", _field_pointer(dataset, name), hint)
 
 
 @validator

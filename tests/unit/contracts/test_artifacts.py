@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from catalogue import city
 
 from pipelines.commands.contracts import GENERATED_FOLDERS, rendered
 from pipelines.contracts import artifacts
-from pipelines.contracts.registry import load_registry
 
 ROOT = Path(__file__).parents[3]
 TEXT = f"# {artifacts.MARK}\nvalue: 1\n"
 
 
 def test_the_committed_files_are_those_of_the_contracts() -> None:
-    drift = artifacts.compare(ROOT, rendered(load_registry(ROOT / "schemas")), GENERATED_FOLDERS)
+    drift = artifacts.compare(ROOT, rendered(city()), GENERATED_FOLDERS)
     assert not drift, f"run `lake contracts build`: {drift}"
 
 

@@ -12,17 +12,12 @@ import pyarrow as pa
 import pytest
 
 from pipelines.contracts.errors import Untranslatable
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import delta, flink, kafka
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = Path(__file__).parent / "golden"
 CONNECTION = flink.Connection("127.0.0.1:9092", "demo.", "demo.job")
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry(ROOT / "schemas")
 
 
 def _compare(name: str, text: str) -> None:

@@ -9,14 +9,14 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
+from catalogue import city
 
 from pipelines.contracts.errors import Untranslatable
 from pipelines.contracts.model import RULE_KINDS, Comparison, Completeness, Pattern, RequiredTogether
-from pipelines.contracts.registry import load_registry
 from pipelines.contracts.targets import great_expectations as target
 
 HOME = Path(__file__).resolve().parents[3]
-REGISTRY = load_registry(HOME / "schemas")
+REGISTRY = city()
 IDS = [dataset.id for dataset in REGISTRY.datasets]
 
 

@@ -17,11 +17,6 @@ from pipelines.contracts.targets.great_expectations import Elsewhere, Native
 HOME = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry(HOME / "schemas")
-
-
 def models(registry: Registry) -> dict[str, dict[str, object]]:
     found = {}
     for path, text in dbt.render(registry).items():
