@@ -86,14 +86,3 @@ DEAD_LETTER: tuple[tuple[str, LogicalType], ...] = (
     ("payload", STRING),
 )
 """``quality.dead_letter``: a record that could not be used; ``payload`` is the base64 of its bytes."""
-
-
-def reserved(*, is_stream: bool, is_derived: bool) -> tuple[str, ...]:
-    """The columns that the platform adds to the tables of a dataset of this kind; a contract cannot use their names."""
-    if is_derived:
-        return tuple(name for name, _ in DERIVED_PROVENANCE)
-    if is_stream:
-        # The bronze table of a stream holds the bytes, none of the fields.
-        return tuple(name for name, _ in (*QC, *PROVENANCE, *DISPOSITION))
-    added = tuple(name for name, _ in (*BRONZE, *PROVENANCE))
-    return (*added, "load_id", "received_date")

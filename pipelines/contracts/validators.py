@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pipelines.contracts import system
 from pipelines.contracts.errors import ContractError, ContractErrors, Location
 from pipelines.contracts.model import (
     CLASSIFICATIONS,
@@ -28,6 +27,7 @@ from pipelines.contracts.model import (
     Unique,
 )
 from pipelines.contracts.registry import Registry
+from pipelines.contracts.targets.delta import arrow_schema
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,16 @@ def partition_follows_from_the_event_time(dataset: Dataset, registry: Registry) 
 
 
 @validator
+def column_names_are_free(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """No field has the name of another field or of a column that the platform adds, in any layer."""
+    layers = () if dataset.mart else ("silver",) if dataset.derived else ("bronze", "silver")
+    names = [arrow_schema(dataset, layer).names for layer in layers] or [[f.name for f in dataset.fields]]
+    for name in sorted({name for columns in names for name in columns if columns.count(name) > 1}):
+        hint = "give the field another name; those of system columns are in contracts/system.py"
+        yield Finding(f"column {name!r} would stand twice in its tables", _field_pointer(dataset, name), hint)
+
+
+@validator
 def classification_covers_its_fields(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
     """A dataset is classified at least as high as its highest field."""
     for item in dataset.fields:
@@ -146,24 +156,6 @@ def personal_data_has_purpose_and_basis(dataset: Dataset, registry: Registry) ->
         yield Finding("holds personal data without `personal_purpose`", ("classification",))
     if dataset.is_protected and not dataset.legal_basis:
         yield Finding("holds personal data without `legal_basis`", ("classification",))
-
-
-@validator
-def names_do_not_clash(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
-    """No field has the name of a column that the platform itself adds to the dataset's tables."""
-    if dataset.mart:
-        return
-    own = set(system.reserved(is_stream=dataset.stream is not None, is_derived=dataset.derived is not None))
-    if dataset.partition_source:
-        own.add(str(dataset.partition))
-    for item in dataset.fields:
-        if item.name in own:
-            hint = f"the platform adds: {', '.join(sorted(own))}"
-            yield Finding(
-                f"field {item.name!r} has the name of a column of the platform",
-                _field_pointer(dataset, item.name),
-                hint,
-            )
 
 
 @validator

@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from catalogue import city
 
 from pipelines.contracts.errors import ContractErrors
+from pipelines.contracts.model import KEYED_JOBS, SHARED_JOB
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.contracts.validators import VALIDATORS, check
 
@@ -34,16 +36,46 @@ def _findings(schemas: Path) -> str:
 
 
 def test_the_contracts_of_the_city_are_sound() -> None:
-    registry = load_registry(SCHEMAS)
+    registry = city()
     check(registry)
     assert len(registry.code_list("wards").rows) == 40
     assert registry.dataset("river_stage").entity_key == ("station_id",)
-    assert [d.id for d in registry.streams("transport")] == ["lane_minute"]
+    assert [d.id for d in registry.only("demo").streams("transport")] == ["lane_minute"]
+    assert {d.domain for d in registry.streams("transport")} == {"transport"}
+    assert {d.job for d in registry.streams()} == {*KEYED_JOBS, SHARED_JOB}
+
+
+def test_a_profile_holds_its_datasets_and_what_they_read() -> None:
+    registry = city()
+    small = registry.only("demo")
+    named = set(registry.profiles["demo"].datasets)
+    assert named <= {d.id for d in small.datasets} < {d.id for d in registry.datasets}
+    known = {d.id for d in small.datasets} | {f"code_{c.id}" for c in registry.code_lists}
+    for part in (d.derived or d.mart for d in small.datasets):
+        assert part is None or set(part.inputs) <= known
+    assert small.code_lists == registry.code_lists and registry.only(None) is registry
+    with pytest.raises(KeyError, match=r"no profile 'tiny' in schemas/profiles.yaml; there are: demo"):
+        registry.only("tiny")
+
+
+def test_a_profile_names_datasets_that_exist(schemas: Path) -> None:
+    _edit(schemas, "profiles.yaml", "      - river_stage\n", "      - river_level\n")
+    assert "schemas/profiles.yaml: profile 'demo' names 'river_level', which is no dataset" in _findings(schemas)
+
+
+def test_streams_of_the_shared_job_keep_horizons_of_their_own(schemas: Path) -> None:
+    _edit(schemas, "datasets/iot/device_heartbeat.yaml", "dedupe: 24 h", "dedupe: 12 h")
+    check(load_registry(schemas))
+
+
+def test_the_system_columns_that_a_mart_shows_are_fields_of_its_own() -> None:
+    assert {"origin", "qc_flag"} <= city().dataset("fct_river_stage").has
 
 
 def test_an_unknown_dataset_lists_those_there_are() -> None:
-    with pytest.raises(KeyError, match="no dataset 'nope'; there are: camera_health"):
-        load_registry(SCHEMAS).dataset("nope")
+    known = ", ".join(sorted(d.id for d in city().datasets))
+    with pytest.raises(KeyError, match=f"no dataset 'nope'; there are: {known}"):
+        city().dataset("nope")
 
 
 @pytest.mark.parametrize(
@@ -100,6 +132,12 @@ BROKEN = {
         "partition: measured_date",
         "partition 'measured_date' is derived from no field",
     ),
+    "column_names_are_free": (
+        "datasets/flood/river_stage.yaml",
+        "  - stage_m:",
+        "  - qc_flag\n  - stage_m:",
+        "column 'qc_flag' would stand twice in its tables (give the field another name",
+    ),
     "classification_covers_its_fields": (
         "datasets/camera/violation_event.yaml",
         "classification: sensitive",
@@ -108,7 +146,7 @@ BROKEN = {
     ),
     "personal_data_has_purpose_and_basis": (
         "datasets/camera/violation_event.yaml",
-        "legal_basis: Luật Bảo vệ dữ liệu cá nhân 91/2025; Nghị định 356/2025\n",
+        "legal_basis: [luat_91_2025, nd_356_2025]\n",
         "",
         "holds personal data without `legal_basis`",
     ),
@@ -135,13 +173,37 @@ BROKEN = {
         "datasets/flood/river_stage.yaml",
         "dedupe: 24 h",
         "dedupe: 12 h",
-        "dedupe differs within the job 'flood' (rain_gauge, reservoir_op, river_stage)",
+        f"dedupe differs within the job 'flood' ({', '.join(d.id for d in city().streams('flood'))})",
     ),
     "inputs_exist": (
         "datasets/flood/kpi_flood_alarm.yaml",
         "inputs: [fct_river_stage",
         "inputs: [fct_river_level",
         "input 'fct_river_level' does not exist",
+    ),
+    "systems_exist": (
+        "datasets/flood/river_stage.yaml",
+        "owner: H57.NNMT",
+        "systems: [18, 99]\nowner: H57.NNMT",
+        "system 99 is not in schemas/systems.yaml",
+    ),
+    "legal_bases_are_listed": (
+        "datasets/camera/violation_event.yaml",
+        "legal_basis: [luat_91_2025",
+        "legal_basis: [luat_91",
+        "legal basis 'luat_91' is not listed (allowed: kh_334_2026",
+    ),
+    "references_lead_to_keys": (
+        "datasets/flood/river_stage.yaml",
+        "- station_id: {required: true}",
+        "- station_id: {required: true, references: dim_station.river_name}",
+        "field 'station_id' references dim_station.river_name, which is no key",
+    ),
+    "samples_name_fields": (
+        "datasets/flood/river_stage.yaml",
+        "sla: {",
+        "sample: {rows: 10, fields: {stage_cm: {kind: uniform, parameters: [0, 1]}}}\nsla: {",
+        "sample names the absent field 'stage_cm'",
     ),
 }
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from catalogue import city
 from typer.testing import CliRunner
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.gateway import normalise
 from pipelines.gateway.envelope import RawRecord
 from pipelines.gateway.intake import Gateway
@@ -33,11 +34,6 @@ HOME = Path(__file__).resolve().parents[3]
 FAULTY = FaultPlan(duplicates=0.02, corrections=0.02, late=0.02, malformed=0.005, week_old=3, seed=7)
 FUTURE = timedelta(minutes=5)
 NAMES = [info.name for info in REPLAYS]
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry(HOME / "schemas")
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +256,7 @@ def test_truth_is_kept_in_a_file(faulty: Replay, settings: Settings) -> None:
 
 def test_the_truth_of_sending_twice() -> None:
     plan = FaultPlan(duplicates=0.1, malformed=0.01, seed=3)
-    truth = make_replay("traffic", load_registry(HOME / "schemas"), HOME / "data", plan).truth.datasets["lane_minute"]
+    truth = make_replay("traffic", city(), HOME / "data", plan).truth.datasets["lane_minute"]
     twice = truth.sent_times(2)
     assert twice.sent == 2 * truth.sent == twice.refused_total + twice.duplicate + twice.accepted
     assert twice.silver_rows == truth.silver_rows
