@@ -50,8 +50,15 @@ COMMANDS: dict[str, Mount] = {
     "contracts": Mount(
         "pipelines.commands.contracts", "contracts_app", "Check, build, apply and show the datasets' contracts."
     ),
+    "catalog": Mount("pipelines.commands.catalog", "catalog_app", "How far every system of the city has come."),
+    "lineage": Mount("pipelines.commands.lineage", "lineage_app", "Where a column comes from, and what comes of it."),
     "replay": Mount(
         "pipelines.replay.commands", "replay_app", "Send the recorded flood, traffic loops or synthetic cameras."
+    ),
+    "sample": Mount(
+        "pipelines.replay.sample_commands",
+        "sample_app",
+        "Fill every table and send every stream with synthetic samples.",
     ),
     "jobs": Mount("pipelines.commands.jobs", "jobs_app", "The stream jobs of the namespace."),
     "landing": Mount("pipelines.landing.commands", "landing_app", "From Kafka to Delta tables."),

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from catalogue import city
 from demo_run import PLAN, DemoRun
 from rich.console import Console
 
@@ -16,7 +17,7 @@ from pipelines.commands.demo import run_demo
 from pipelines.commands.ledger import print_ledger
 from pipelines.commands.platform import stop_namespace
 from pipelines.commands.story import tell
-from pipelines.contracts.registry import load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.runtime import services
 from pipelines.runtime.services import Endpoints
 from pipelines.runtime.settings import Settings
@@ -44,6 +45,12 @@ def clean_environment() -> Iterator[None]:
     kept = {name: os.environ.pop(name) for name in [*foreign, "SPARK_REMOTE"] if name in os.environ}
     yield
     os.environ.update(kept)
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    """The contracts of the city."""
+    return city()
 
 
 @pytest.fixture(scope="session")
@@ -112,5 +119,5 @@ def demo_run(lake_services: LakeServices) -> Iterator[DemoRun]:
     with Client(settings, user="demo") as client:
         tell(client.query, console)
     print_ledger(result.balance, console)
-    yield DemoRun(settings, load_registry(HOME / "schemas").only("demo"), result, console.export_text())
+    yield DemoRun(settings, city().only("demo"), result, console.export_text())
     stop_namespace(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pipelines.contracts.errors import ContractError, ContractErrors, Location
 
 MAX_BYTES = 1_000_000
+MAX_DEPTH = 20
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -24,48 +25,83 @@ class SourceFile:
         """Read ``path``; locations are shown relative to ``root``.
 
         Raises:
-            ContractErrors: the file is not YAML, holds a duplicate key, is too large or is not a mapping.
+            ContractErrors: the file is not YAML, is too large, is not a mapping, or holds a duplicate key, an alias or
+                a tag.
         """
         self.path = path
         self.name = str(path.relative_to(root))
+        self._lines: dict[tuple[str | int, ...], int] = {}
         text = path.read_bytes()
         if len(text) > MAX_BYTES:
             raise ContractErrors([ContractError(f"larger than {MAX_BYTES} bytes", where=Location(self.name))])
         try:
-            node = yaml.compose(unicodedata.normalize("NFC", text.decode("utf-8")), Loader=yaml.CSafeLoader)
+            content = unicodedata.normalize("NFC", text.decode("utf-8")).encode()
+            self.data: dict[str, Any] = self._document(yaml.parse(content, Loader=yaml.CSafeLoader))
         except UnicodeDecodeError as error:
             raise ContractErrors([ContractError("not UTF-8", where=Location(self.name), hint=str(error))]) from error
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 0
             message = f"not valid YAML: {error.problem}"
             hint = "indent with spaces, and put a text that holds `: ` or begins with a sign into quotes"
-            raise ContractErrors([ContractError(message, where=Location(self.name, line), hint=hint)]) from error
-        if not isinstance(node, yaml.MappingNode):
-            message = "a schema file holds a mapping at its top"
-            raise ContractErrors([ContractError(message, where=Location(self.name, 1))])
-        self._lines: dict[tuple[str | int, ...], int] = {}
-        self.data: dict[str, Any] = self._plain(node, ())
+            raise self._refused(message, line, hint) from error
+        except yaml.reader.ReaderError as error:
+            line = content[: error.position].count(b"\n") + 1
+            raise self._refused(f"not valid YAML: {error.reason}", line) from error
 
-    def _plain(self, node: Any, pointer: tuple[str | int, ...]) -> Any:
-        """Turn nodes into dicts, lists and scalars, which compare and serialise predictably, and note their lines.
+    def _document(self, events: Iterator[Any]) -> dict[str, Any]:
+        """Read the one document of the file, a mapping.
 
         Raises:
-            ContractErrors: a key stands twice in one mapping.
+            ContractErrors: there is another document or none, or something that :meth:`_value` refuses.
         """
-        if isinstance(node, yaml.MappingNode):
-            mapping: dict[str, Any] = {}
-            for key_node, value in node.value:
-                key, line = str(key_node.value), key_node.start_mark.line + 1
-                if key in mapping:
-                    raise ContractErrors([ContractError(f"key {key!r} stands twice", where=Location(self.name, line))])
-                self._lines[(*pointer, key)] = line
-                mapping[key] = self._plain(value, (*pointer, key))
-            return mapping
-        if isinstance(node, yaml.SequenceNode):
-            for index, item in enumerate(node.value):
-                self._lines[(*pointer, index)] = item.start_mark.line + 1
-            return [self._plain(item, (*pointer, index)) for index, item in enumerate(node.value)]
-        return node.value if node.style else _scalar(node.value)
+        starts = (event for event in events if not isinstance(event, yaml.StreamStartEvent | yaml.DocumentStartEvent))
+        top = next(starts)
+        if not isinstance(top, yaml.MappingStartEvent):
+            raise self._refused("a schema file holds a mapping at its top", 1)
+        data: dict[str, Any] = self._value(events, top, ())
+        next(events)
+        after = next(events)
+        if not isinstance(after, yaml.StreamEndEvent):
+            raise self._refused("a schema file holds one document", after.start_mark.line + 1)
+        return data
+
+    def _value(self, events: Iterator[Any], event: Any, pointer: tuple[str | int, ...]) -> Any:
+        """Turn events into dicts, lists and scalars, which compare and serialise predictably, and note their lines.
+
+        Raises:
+            ContractErrors: a key stands twice in one mapping or is no text; an alias, by which a small file could hold
+                a value that never ends; a tag, which would be lost; something deeper than any contract is.
+        """
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise self._refused(f"the alias *{event.anchor} is not read", line, "write the value out")
+        if event.tag is not None:
+            raise self._refused(f"the tag {event.tag} is not read", line, "quotes make a text of a number")
+        if len(pointer) > MAX_DEPTH:
+            raise self._refused(f"nested deeper than {MAX_DEPTH} levels", line)
+        if isinstance(event, yaml.ScalarEvent):
+            return event.value if event.style else _scalar(event.value)
+        if isinstance(event, yaml.SequenceStartEvent):
+            items: list[Any] = []
+            while not isinstance(item := next(events), yaml.SequenceEndEvent):
+                place = (*pointer, len(items))
+                self._lines[place] = item.start_mark.line + 1
+                items.append(self._value(events, item, place))
+            return items
+        mapping: dict[str, Any] = {}
+        while not isinstance(named := next(events), yaml.MappingEndEvent):
+            line = named.start_mark.line + 1
+            if not isinstance(named, yaml.ScalarEvent):
+                raise self._refused("a key is one word or text", line)
+            key = str(named.value)
+            if key in mapping:
+                raise self._refused(f"key {key!r} stands twice", line)
+            self._lines[(*pointer, key)] = line
+            mapping[key] = self._value(events, next(events), (*pointer, key))
+        return mapping
+
+    def _refused(self, message: str, line: int, hint: str = "") -> ContractErrors:
+        return ContractErrors([ContractError(message, where=Location(self.name, line), hint=hint)])
 
     def where(self, *pointer: str | int) -> Location:
         """The place of a value; the nearest enclosing one when the pointer leads past the file."""

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from functools import cache
 from itertools import islice, pairwise
 
-from pipelines.contracts import system
 from pipelines.contracts.errors import ContractError, ContractErrors, Location
 from pipelines.contracts.model import (
     CLASSIFICATIONS,
@@ -33,6 +32,7 @@ from pipelines.contracts.model import (
     next_major,
 )
 from pipelines.contracts.registry import Registry
+from pipelines.contracts.targets.delta import arrow_schema
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,6 @@ _SCHEDULE_RUNS = 1000
 _FRIDAY = datetime(2024, 3, 1)
 """From here the runs of a schedule are looked at: a Friday, so that a free weekend is among the first of them."""
 
-PLATFORM_COLUMNS = frozenset(
-    {name for part in (system.BRONZE, system.PROVENANCE, system.QC, system.DISPOSITION) for name, _ in part}
-    # Beside these: the load and the partition of bronze, and the label of live views.
-    | {"load_id", "received_date", "payload", "data_label"}
-)
-"""Columns of bronze, silver, the clean topics and the live views that are not the contract's."""
-
 INSTANT_SUFFIXES: dict[str, tuple[str, ...]] = {"timestamp": ("_at",), "date": ("_date", "valid_from", "valid_to")}
 
 
@@ -118,17 +111,6 @@ def key_is_made_of_required_fields(dataset: Dataset, registry: Registry) -> Iter
         elif not dataset.field(name).required:
             hint = f"write `- {name}: {{required: true}}`"
             yield Finding(f"key field {name!r} is not required", _field_pointer(dataset, name), hint)
-
-
-@validator
-def fields_leave_the_platforms_columns_alone(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
-    """No field of a landed table is called as a column that the platform adds; a mart may hand such a column on."""
-    for item in dataset.fields if dataset.mart is None else ():
-        if item.name in PLATFORM_COLUMNS:
-            message = f"field {item.name!r} is called as a column that the platform adds to every row"
-            yield Finding(
-                message, _field_pointer(dataset, item.name), "say of what it is, for example report_received_date"
-            )
 
 
 @validator
@@ -162,6 +144,16 @@ def partition_follows_from_the_event_time(dataset: Dataset, registry: Registry) 
         day = f"{timed.event_time.removesuffix('_at')}_date"
         message = f"partition {dataset.partition!r} is not the day of the event time {timed.event_time!r}"
         yield Finding(message, ("partition",), f"write `partition: {day}`")
+
+
+@validator
+def column_names_are_free(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """No field has the name of another field or of a column that the platform adds, in any layer."""
+    layers = () if dataset.mart else ("silver",) if dataset.derived else ("bronze", "silver")
+    names = [arrow_schema(dataset, layer).names for layer in layers] or [[f.name for f in dataset.fields]]
+    for name in sorted({name for columns in names for name in columns if columns.count(name) > 1}):
+        hint = "give the field another name; those of system columns are in contracts/system.py"
+        yield Finding(f"column {name!r} would stand twice in its tables", _field_pointer(dataset, name), hint)
 
 
 @validator

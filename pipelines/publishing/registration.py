@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from pipelines.contracts.names import double_quote, literal
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import trino as target
+from pipelines.publishing.catalog import write_catalog
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.trino import PLATFORM_USER, ensure_catalog, execute_at
@@ -103,7 +104,7 @@ def ensure_unpinned_views(settings: Settings, registry: Registry, platform: Plat
     """Create the unpinned views that are missing or changed in their columns; returns ``<schema>.<name>`` of each.
 
     Streams get a view beside their silver table, stewards one of each quality table (replaced every time: what it
-    hides follows from the contracts, which its columns do not show), readers one of each code list.
+    hides follows from the contracts, which its columns do not show), readers one of each catalogue table and code list.
     """
     present = set(tables_on_disk(settings))
     known = view_columns(platform, target.LIVE)
@@ -119,6 +120,10 @@ def ensure_unpinned_views(settings: Settings, registry: Registry, platform: Plat
         if ("quality", table) in present:
             platform.query(statement)
             changed.append(f"{target.LIVE}.quality_{table}")
+    for table, statement in target.catalog_views(platform.catalog).items():
+        if ("catalog", table) in present:
+            platform.query(statement)
+            changed.append(f"{target.LIVE}.catalog_{table}")
     known = view_columns(platform, target.PUBLISHED)
     for code_list in registry.code_lists:
         name = f"code_{code_list.id}"
@@ -141,7 +146,13 @@ def view_columns(platform: Platform, schema: str) -> Mapping[str, tuple[str, ...
 
 
 def ensure_serving(settings: Settings, registry: Registry) -> Registration:
-    """Catalog, schemas, registration and live views, all idempotent: call it whenever tables may have appeared."""
+    """Catalogue tables, Trino's catalog, schemas, registration and live views, all idempotent: call it whenever tables
+    may have appeared.
+
+    The catalogue is written here because everything that changes what people read comes by: applying the contracts,
+    publishing, maintenance. What a view shows and what the catalogue says of it can then not drift apart.
+    """
+    write_catalog(settings, registry)
     ensure_catalog(settings)
     platform = Platform(settings)
     ensure_schemas(platform)

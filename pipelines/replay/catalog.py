@@ -1,4 +1,7 @@
-"""The replays there are: what each sends, from which data, and how its readings are made."""
+"""The replays there are: what each sends, from which data, and how its readings are made.
+
+A replay of what was recorded names its datasets; the one named `sample` sends every other stream that has a sample.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,16 @@ from pipelines.contracts.registry import Registry
 from pipelines.replay import cameras, flood, traffic
 from pipelines.replay.deliveries import Replay
 from pipelines.replay.faults import NO_FAULTS, FaultPlan, build_replay
-from pipelines.replay.readings import Source
+from pipelines.replay.readings import Reading, Source
+from pipelines.replay.sample_readings import sample_readings, sample_streams
 
 
 @dataclass(frozen=True)
 class ReplayInfo:
-    """One replay: its name, what it is (Vietnamese first), the help of its command, and its datasets."""
+    """One replay: its name, what it is (Vietnamese first), the help of its command, and its datasets.
+
+    `datasets` is empty where the contracts decide: see :func:`datasets_of`.
+    """
 
     name: str
     title_vi: str
@@ -23,6 +30,13 @@ class ReplayInfo:
     datasets: tuple[str, ...]
     source: Source
 
+
+def _samples(registry: Registry, data: Path, seed: int) -> tuple[Reading, ...]:
+    return tuple(sample_readings(registry, seed, 1.0, datasets_of(replay_info(SAMPLE), registry)))
+
+
+SAMPLE = "sample"
+"""The replay of everything that has a `sample` in its contract and no recording."""
 
 REPLAYS: tuple[ReplayInfo, ...] = (
     ReplayInfo(
@@ -40,6 +54,14 @@ REPLAYS: tuple[ReplayInfo, ...] = (
         "Trận lũ 10–11/2025. Stages, rain and reservoirs in 10-minute steps, exact at every published figure.",
         ("rain_gauge", "reservoir_op", "river_stage"),
         flood.readings,
+    ),
+    ReplayInfo(
+        SAMPLE,
+        "Số liệu mẫu tổng hợp của mọi luồng khác trong danh mục, đến hết ngày 9/11/2025",
+        "Synthetic sample readings of every other stream of the catalogue, until 9 November 2025",
+        "Số liệu mẫu. Synthetic readings of every other stream, drawn from its contract; bigger ones: lake sample.",
+        (),
+        _samples,
     ),
     ReplayInfo(
         "traffic",
@@ -62,6 +84,13 @@ def replay_info(name: str) -> ReplayInfo:
         if info.name == name:
             return info
     raise KeyError(f"no replay {name!r}; there are: {', '.join(r.name for r in REPLAYS)}")
+
+
+def datasets_of(info: ReplayInfo, registry: Registry) -> tuple[str, ...]:
+    """The datasets that a replay sends: those it names, or every stream with a sample that no other replay names."""
+    if info.name != SAMPLE:
+        return info.datasets
+    return sample_streams(registry, {dataset for other in REPLAYS for dataset in other.datasets})
 
 
 def make_replay(name: str, registry: Registry, data: Path, plan: FaultPlan = NO_FAULTS) -> Replay:

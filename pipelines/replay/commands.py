@@ -69,12 +69,12 @@ def list_replays() -> None:
     """Liệt kê các bộ phát lại. List the replays there are and the datasets that each sends."""
     table = Table("name", "vi", "en", "datasets")
     for info in REPLAYS:
-        table.add_row(info.name, info.title_vi, info.title_en, ", ".join(info.datasets))
+        table.add_row(info.name, info.title_vi, info.title_en, ", ".join(info.datasets) or "all other streams")
     table.add_row(
         "sector",
-        "CSDL mẫu của các sở: phản ánh, tài sản đường bộ, giá dịch vụ y tế",
-        "Sample sector database: feedback, road assets, medical prices",
-        "feedback_ticket, med_price, road_asset",
+        "CSDL mẫu của các sở: mọi bảng nguồn trong danh mục",
+        "Sample sector database: every sector table of the catalogue",
+        "all sector tables",
     )
     Console().print(table)
 
@@ -92,7 +92,7 @@ def _sender(name: str) -> Callable[..., None]:
         speed: Speed = 0.0,
         allow_city: AllowCity = False,
     ) -> None:
-        with _errors_as_sentences():
+        with errors_as_sentences():
             plan = FaultPlan(duplicates, corrections, late, malformed, week_old, seed)
             settings, registry = _context()
             check_namespace(settings, allow_city=allow_city)
@@ -112,7 +112,7 @@ for _info in REPLAYS:
 @replay_app.command()
 def sector(
     scale: Annotated[
-        float, typer.Option(min=0.01, max=1000, help="1: 2,000 tickets, 400 assets, 12 facilities.")
+        float, typer.Option(min=0.01, max=1000, help="1: as many rows as the contracts say, 2,000 tickets for example.")
     ] = 1.0,
     seed: Seed = 7,
     mutate: Annotated[
@@ -126,7 +126,7 @@ def sector(
     ] = None,
 ) -> None:
     """CSDL mẫu của các sở. Make and fill the sample sector database; doing it again changes nothing."""
-    with _errors_as_sentences():
+    with errors_as_sentences():
         settings, registry = _context()
         dsn = endpoints(settings).postgres
         for dataset, rows in sorted(sector_database.fill(dsn, registry, seed=seed, scale=scale).items()):
@@ -190,7 +190,8 @@ def _table_id(registry: Registry, dataset: str) -> str:
 
 
 @contextmanager
-def _errors_as_sentences() -> Iterator[None]:
+def errors_as_sentences() -> Iterator[None]:
+    """Turn an expected error into one red sentence and exit status 1."""
     try:
         yield
     except (LakeError, SettingsError, ValueError) as error:

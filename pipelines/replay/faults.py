@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +19,7 @@ from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.kafka import MAX_PAYLOAD_BYTES
 from pipelines.gateway.envelope import PERSONAL_UNPARSEABLE, TOO_LARGE, is_protected
 from pipelines.gateway.wire import encode_object
-from pipelines.replay.deliveries import Delivery, Replay, arrival, in_order, key_of, tell_truth
+from pipelines.replay.deliveries import Delivery, Replay, arrival, in_order, is_keyed, key_of, tell_truth
 from pipelines.replay.readings import Reading
 
 REFUSED = "refused:{reason}"
@@ -35,7 +35,8 @@ _STEP = Decimal("0.5")
 class FaultPlan:
     """Shares of the regular readings (0 to 1) and the seed that chooses them.
 
-    `malformed` above 0 gives every kind of :data:`KINDS` at least once per dataset, the 5 MB payload exactly once.
+    `malformed` above 0 gives every kind of :data:`KINDS` that the contract allows at least once per dataset, the 5 MB
+    payload exactly once.
     `week_old` is a number of records per dataset that are repeated unchanged a week later, beyond the dedupe horizon:
     they count as late, and change nothing in silver.
     """
@@ -64,16 +65,28 @@ def build_replay(name: str, readings: Sequence[Reading], registry: Registry, pla
     deliveries: list[Delivery] = []
     for dataset_id in sorted({r.dataset for r in readings}):
         own = [r for r in readings if r.dataset == dataset_id]
-        deliveries.extend(_deliver(name, registry.dataset(dataset_id), own, plan))
+        dataset = registry.dataset(dataset_id)
+        delivered = _deliver(name, dataset, own, plan)
+        deliveries.extend(delivered if is_keyed(dataset) else (_without_state(dataset, d) for d in delivered))
     ordered = in_order(deliveries)
     return Replay(name, ordered, tell_truth(name, plan.seed, ordered, registry))
+
+
+def _without_state(dataset: Dataset, item: Delivery) -> Delivery:
+    """What a job without state makes of an accepted delivery: late by its own times, whatever came before it."""
+    if item.disposition == "refused" or item.body is None:
+        return item
+    event_at = datetime.fromisoformat(str(item.body[str(dataset.event_time)]))
+    return replace(item, disposition="late" if event_at < item.received_at - _watermark(dataset) else "on_time")
 
 
 def _deliver(name: str, dataset: Dataset, readings: Sequence[Reading], plan: FaultPlan) -> Iterator[Delivery]:
     chance = random.Random(f"{plan.seed}|{dataset.id}")
     regular = [_regular(name, dataset, reading) for reading in readings]
-    alterable = [i for i, r in enumerate(readings) if not r.published]
     wanted = [round(share * len(readings)) for share in (plan.corrections, plan.late)]
+    alterable = [
+        i for i, r in enumerate(readings) if any(wanted) and not r.published and _measure(dataset, r.body) is not None
+    ]
     chosen = chance.sample(alterable, min(sum(wanted), len(alterable)))
     corrected, late = set(chosen[: wanted[0]]), set(chosen[wanted[0] :])
     rest = [i for i in range(len(readings)) if i not in corrected and i not in late]
@@ -133,7 +146,9 @@ def _correction(dataset: Dataset, item: Delivery, reading: Reading, chance: rand
 
 def _other_content(dataset: Dataset, body: Mapping[str, Any]) -> dict[str, Any]:
     """The same key with one measure changed a little, downwards where there is room."""
-    measure = _measure(dataset, body)
+    measure = _need_measure(dataset, body)
+    if measure.type.name == "boolean":
+        return {**body, measure.name: not body[measure.name]}
     step = _STEPS.get(measure.name, _STEP)
     if measure.type.name in {"integer", "bigint"}:
         step = Decimal(1)
@@ -142,11 +157,18 @@ def _other_content(dataset: Dataset, body: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, measure.name: int(new) if measure.type.name in {"integer", "bigint"} else new}
 
 
-def _measure(dataset: Dataset, body: Mapping[str, Any]) -> ContractField:
-    for item in dataset.fields:
-        if item.type.name in _NUMBERS and item.name not in dataset.key and body.get(item.name) is not None:
-            return item
-    raise ValueError(f"{dataset.id} has no measure that a fault could change")
+def _measure(dataset: Dataset, body: Mapping[str, Any]) -> ContractField | None:
+    """What a reading says: its first number, else its first truth value; None where it has neither."""
+    said = [f for f in dataset.fields if f.name not in dataset.key and body.get(f.name) is not None]
+    numbers = [f for f in said if f.type.name in _NUMBERS]
+    return next(iter([*numbers, *(f for f in said if f.type.name == "boolean")]), None)
+
+
+def _need_measure(dataset: Dataset, body: Mapping[str, Any]) -> ContractField:
+    measure = _measure(dataset, body)
+    if measure is None:
+        raise ValueError(f"{dataset.id} has no measure that a fault could change")
+    return measure
 
 
 Payload = bytes | dict[str, Any]
@@ -173,7 +195,7 @@ def _truncated(dataset: Dataset, body: dict[str, Any], number: int) -> Payload:
 
 
 def _wrong_type(dataset: Dataset, body: dict[str, Any], number: int) -> Payload:
-    return {**body, _measure(dataset, body).name: NOT_A_NUMBER}
+    return {**body, _need_measure(dataset, body).name: NOT_A_NUMBER}
 
 
 def _without_key(dataset: Dataset, body: dict[str, Any], number: int) -> Payload:
@@ -222,10 +244,12 @@ def _malformed(dataset: Dataset, regular: Sequence[Delivery], count: int, chance
     # One broken clock, on one entity: all others must stay on time.
     entity = (regular[0].body or {})[dataset.entity_key[0]]
     of_entity = [d for d in regular if (d.body or {})[dataset.entity_key[0]] == entity]
-    repeatable = [k for k in KINDS if k.name != "too_large"]
-    kinds = [*KINDS, *(repeatable[i % len(repeatable)] for i in range(max(0, count - len(KINDS))))]
+    measured = [d for d in regular if _measure(dataset, d.body or {}) is not None]
+    possible = [k for k in KINDS if _is_possible(k, dataset, bool(measured))]
+    repeatable = [k for k in possible if k.name != "too_large"]
+    kinds = [*possible, *(repeatable[i % len(repeatable)] for i in range(max(0, count - len(possible))))]
     for number, kind in enumerate(kinds, start=1):
-        base = chance.choice(of_entity if kind.name == "clock_2030" else regular)
+        base = chance.choice({"clock_2030": of_entity, "wrong_type": measured}.get(kind.name, regular))
         payload = kind.make(dataset, dict(base.body or {}), number)
         reason = _reason(kind, dataset, base)
         accepted = reason is None and isinstance(payload, dict)
@@ -241,10 +265,18 @@ def _malformed(dataset: Dataset, regular: Sequence[Delivery], count: int, chance
         )
 
 
+def _is_possible(kind: Kind, dataset: Dataset, is_measured: bool) -> bool:
+    """Whether a dataset can be sent this kind at all: some have no code list, and some say nothing but texts."""
+    if kind.name == "unknown_code":
+        return any(f.code_list for f in dataset.fields)
+    return kind.name != "wrong_type" or is_measured
+
+
 def _reason(kind: Kind, dataset: Dataset, base: Delivery) -> str | None:
     if kind.reason is None:
         return None
     if is_protected(dataset) and not kind.typed:
         return REFUSED.format(reason=PERSONAL_UNPARSEABLE)
-    measure = _measure(dataset, base.body or {}).name
-    return kind.reason.format(key=dataset.entity_key[0], time=dataset.event_time, measure=measure)
+    measure = _measure(dataset, base.body or {})
+    name = measure.name if measure else ""
+    return kind.reason.format(key=dataset.entity_key[0], time=dataset.event_time, measure=name)

@@ -6,7 +6,7 @@ replaces them. Every statement runs in one transaction per call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -17,13 +17,16 @@ import psycopg2
 from psycopg2 import extensions
 from psycopg2.extras import execute_values
 
-from pipelines.contracts.model import ContractField, Dataset, Sector
+from pipelines.contracts.model import Dataset
 from pipelines.contracts.names import double_quote
 from pipelines.contracts.registry import Registry
-from pipelines.replay.sector_data import sample
+from pipelines.replay.sample import draw_all, source_name
+from pipelines.replay.sector_copy import conflict_action, copy_rows, sector_of, table_name
 from pipelines.runtime.errors import LakeError
 
 _PAGE_ROWS = 1000
+Filled = Callable[[str, int], None]
+"""Told after each table its dataset and how many rows its sample has."""
 _VIOLATIONS: Mapping[str, Mapping[str, Any]] = {
     "feedback_ticket": {
         "ticket_id": "HS-VI-PHAM",
@@ -61,7 +64,9 @@ _VIOLATIONS: Mapping[str, Mapping[str, Any]] = {
         "valid_from": date(2025, 1, 1),
     },
 }
-"""One row per table that breaks exactly one rule of its contract."""
+"""One row that breaks exactly one rule of its contract, for each table of the demo."""
+VIOLATED = tuple(_VIOLATIONS)
+"""The datasets that :func:`inject_violation` knows a row for."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Mutation:
 
 def source_columns(dataset: Dataset) -> tuple[tuple[str, str], ...]:
     """Name and PostgreSQL type of every column that the sector system has, in contract order."""
-    return tuple((_source_name(f), f.type.on("postgres")) for f in dataset.fields)
+    return tuple((source_name(f), f.type.on("postgres")) for f in dataset.fields)
 
 
 def create_statements(dataset: Dataset) -> tuple[str, ...]:
@@ -85,8 +90,8 @@ def create_statements(dataset: Dataset) -> tuple[str, ...]:
     Raises:
         ValueError: the dataset is not a sector table.
     """
-    sector = _sector(dataset)
-    table = _table(dataset)
+    sector = sector_of(dataset)
+    table = table_name(dataset)
     columns = source_columns(dataset)
     key = ", ".join(double_quote(k) for k in dataset.key)
     body = ", ".join(f"{double_quote(name)} {kind}" for name, kind in columns)
@@ -98,22 +103,32 @@ def create_statements(dataset: Dataset) -> tuple[str, ...]:
     )
 
 
-def fill(dsn: str, registry: Registry, *, seed: int = 7, scale: float = 1.0) -> dict[str, int]:
-    """Create the tables and put the sample rows in; returns rows per dataset.
+def fill(
+    dsn: str,
+    registry: Registry,
+    *,
+    seed: int = 7,
+    scale: float = 1.0,
+    datasets: Collection[str] | None = None,
+    progress: Filled | None = None,
+) -> dict[str, int]:
+    """Create the sector tables of the registry, or those named, and put the sample rows in; returns rows per dataset.
 
     Idempotent: a second call changes nothing, and a row that was changed later (see :func:`mutate`) is not taken back.
 
     Raises:
-        LakeError: the database cannot be reached or refuses a statement.
+        LakeError: the database cannot be reached or refuses a statement, or a sample contradicts its contract.
     """
+    counts = {}
+    tables = [d.id for d in registry.sector_tables() if datasets is None or d.id in set(datasets)]
     with _transaction(dsn) as cursor:
-        counts = {}
-        for dataset_id, rows in sample(registry, seed, scale).items():
-            dataset = registry.dataset(dataset_id)
-            for statement in create_statements(dataset):
+        for item in draw_all(registry, seed, scale, tables):
+            for statement in create_statements(item.dataset):
                 cursor.execute(statement)
-            _upsert(cursor, dataset, rows, keep_newer=True)
-            counts[dataset_id] = len(rows)
+            copy_rows(cursor, item.dataset, item.table)
+            counts[item.dataset.id] = item.table.num_rows
+            if progress:
+                progress(item.dataset.id, item.table.num_rows)
     return counts
 
 
@@ -163,7 +178,13 @@ def mutate(dsn: str, registry: Registry, seed: int) -> Mutation:
 
 
 def inject_violation(dsn: str, registry: Registry, dataset_id: str) -> dict[str, str]:
-    """Put one row in that breaks a rule of its contract, newer than all others; returns its key."""
+    """Put one row in that breaks a rule of its contract, newer than all others; returns its key.
+
+    Raises:
+        LakeError: no such row is written down for this dataset.
+    """
+    if dataset_id not in _VIOLATIONS:
+        raise LakeError(f"No violation of {dataset_id} is written down.", f"Allowed: {', '.join(_VIOLATIONS)}.")
     dataset = registry.dataset(dataset_id)
     row = dict(_VIOLATIONS[dataset_id])
     with _transaction(dsn) as cursor:
@@ -184,7 +205,7 @@ def drop_column(dsn: str, registry: Registry, dataset_id: str, column: str) -> N
     if column not in allowed:
         raise LakeError(f"{dataset_id} has no column {column!r} to drop.", f"Allowed: {', '.join(allowed)}.")
     with _transaction(dsn) as cursor:
-        cursor.execute(f"ALTER TABLE {_table(dataset)} DROP COLUMN IF EXISTS {double_quote(column)}")
+        cursor.execute(f"ALTER TABLE {table_name(dataset)} DROP COLUMN IF EXISTS {double_quote(column)}")
 
 
 def _raise_price(cursor: extensions.cursor, dataset: Dataset) -> tuple[int, int]:
@@ -196,32 +217,15 @@ def _raise_price(cursor: extensions.cursor, dataset: Dataset) -> tuple[int, int]
     return len(ended), len(begun)
 
 
-def _upsert(
-    cursor: extensions.cursor, dataset: Dataset, rows: Sequence[Mapping[str, Any]], *, keep_newer: bool = False
-) -> None:
-    """Insert or replace by contract key.
-
-    With `keep_newer` a row that is newer in the database stays; a table without cursor gets only what it misses.
-    """
+def _upsert(cursor: extensions.cursor, dataset: Dataset, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert or replace a few rows by contract key."""
     if not rows:
         return
     names = [name for name, _ in source_columns(dataset)]
     columns = ", ".join(double_quote(n) for n in names)
     key = ", ".join(double_quote(k) for k in dataset.key)
-    sets = ", ".join(f"{double_quote(n)} = EXCLUDED.{double_quote(n)}" for n in names if n not in dataset.key)
-    changed = " OR ".join(
-        f"target.{double_quote(n)} IS DISTINCT FROM EXCLUDED.{double_quote(n)}" for n in names if n not in dataset.key
-    )
-    action = f"DO UPDATE SET {sets} WHERE ({changed})"
-    if keep_newer and dataset.event_time:
-        newer = double_quote(dataset.event_time)
-        action += f" AND EXCLUDED.{newer} >= target.{newer}"
-    elif keep_newer:
-        own = [double_quote(n) for n in names if n not in dataset.key]
-        sets = ", ".join(f"{n} = COALESCE(target.{n}, EXCLUDED.{n})" for n in own)
-        missing = " OR ".join(f"(target.{n} IS NULL AND EXCLUDED.{n} IS NOT NULL)" for n in own)
-        action = f"DO UPDATE SET {sets} WHERE {missing}"
-    statement = f"INSERT INTO {_table(dataset)} AS target ({columns}) VALUES %s ON CONFLICT ({key}) {action}"
+    action = conflict_action(dataset, names, keep_newer=False)
+    statement = f"INSERT INTO {table_name(dataset)} AS target ({columns}) VALUES %s ON CONFLICT ({key}) {action}"
     execute_values(cursor, statement, [tuple(row.get(n) for n in names) for row in rows], page_size=_PAGE_ROWS)
 
 
@@ -230,32 +234,17 @@ def _select(cursor: extensions.cursor, dataset: Dataset, where: str, limit: int)
     names = [name for name, _ in source_columns(dataset)]
     columns = ", ".join(double_quote(n) for n in names)
     key = ", ".join(double_quote(k) for k in dataset.key)
-    cursor.execute(f"SELECT {columns} FROM {_table(dataset)} WHERE {where} ORDER BY {key} LIMIT {limit:d}")
+    cursor.execute(f"SELECT {columns} FROM {table_name(dataset)} WHERE {where} ORDER BY {key} LIMIT {limit:d}")
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _newest(cursor: extensions.cursor, dataset: Dataset) -> datetime:
-    cursor.execute(f"SELECT max({double_quote(str(dataset.event_time))}) FROM {_table(dataset)}")
+    cursor.execute(f"SELECT max({double_quote(str(dataset.event_time))}) FROM {table_name(dataset)}")
     row = cursor.fetchone()
     if row is None or row[0] is None:
-        raise LakeError(f"{_table(dataset)} is empty.", "Fill it first: lake replay sector.")
+        raise LakeError(f"{table_name(dataset)} is empty.", "Fill it first: lake replay sector.")
     newest: datetime = row[0]
     return newest
-
-
-def _sector(dataset: Dataset) -> Sector:
-    if dataset.sector is None:
-        raise ValueError(f"{dataset.id} is a stream, not a sector table")
-    return dataset.sector
-
-
-def _table(dataset: Dataset) -> str:
-    sector = _sector(dataset)
-    return f"{double_quote(sector.schema_name)}.{double_quote(sector.table)}"
-
-
-def _source_name(field: ContractField) -> str:
-    return field.tokenise.source if field.tokenise else field.name
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from pipelines.contracts.registry import Registry
+from pipelines.replay.sample_people import GIVEN, MIDDLES, MOBILE_PREFIXES, SURNAMES
 
 Row = dict[str, Any]
 
@@ -20,13 +21,11 @@ FIRST_DAY = datetime(2025, 1, 1, tzinfo=UTC)
 LAST_DAY = datetime(2025, 11, 10, tzinfo=UTC)
 TICKETS, ASSETS, FACILITIES = 2000, 400, 12
 """Rows at scale 1 (prices: facilities × services, some with an older price)."""
+FACILITY_REGISTER = "facility"
+"""The dataset whose facilities the prices belong to, where the registry has it; its ids start at YT001."""
 OPEN_SHARE, DISSATISFIED_SHARE = 0.015, 0.06
 """Below the 2 % and 8 % that the published baselines leave (processed > 98 %, satisfied > 92 %)."""
 RATED_SHARE = 0.6
-_SURNAMES = ("Nguyễn", "Trần", "Lê", "Phạm", "Hoàng", "Phan", "Võ", "Đặng", "Tôn Nữ", "Hồ", "Ngô", "Dương", "Đoàn")
-_MIDDLES = ("Văn", "Thị", "Hữu", "Ngọc", "Minh", "Quang", "Thanh", "Bảo", "Đức", "Thuỳ")
-_GIVEN = ("An", "Bình", "Châu", "Dũng", "Giang", "Hạnh", "Hương", "Khánh", "Linh", "Nam", "Phúc", "Quỳnh", "Sơn", "Tâm")
-_PREFIXES = ("090", "091", "093", "097", "035", "038", "070", "082", "086")
 _TEXTS = {
     "environment": ("Rác thải ùn ứ nhiều ngày chưa được thu gom", "Đốt rác gây khói khét trong khu dân cư"),
     "traffic": ("Ổ gà lớn giữa làn xe, dễ gây tai nạn", "Đèn tín hiệu không hoạt động giờ cao điểm"),
@@ -137,10 +136,11 @@ def prices(registry: Registry, seed: int, facilities: int) -> list[Row]:
     """Rows of `soyt.med_price`: every facility and service has the price of 2025, half also that of 2024."""
     chance = random.Random(f"prices|{seed}")
     wards = [str(row["name_vi"]) for row in registry.code_list("wards").rows]
+    first = 1 if any(d.id == FACILITY_REGISTER for d in registry.datasets) else 0
     rows = []
     for index in range(facilities):
         facility = {
-            "facility_id": f"YT{index:03d}",
+            "facility_id": f"YT{first + index:03d}",
             "facility_name": "Trung tâm Y tế "
             + wards[index % len(wards)]
             + (f" {index // 40 + 1}" if index >= 40 else ""),
@@ -164,8 +164,8 @@ def _rating(chance: random.Random, is_rated: bool, is_unhappy: bool) -> int | No
 
 
 def _person(chance: random.Random) -> tuple[str, str]:
-    name = f"{chance.choice(_SURNAMES)} {chance.choice(_MIDDLES)} {chance.choice(_GIVEN)}"
-    return name, f"{chance.choice(_PREFIXES)}{chance.randrange(10_000_000):07d}"
+    name = f"{chance.choice(SURNAMES)} {chance.choice(MIDDLES)} {chance.choice(GIVEN)}"
+    return name, f"{chance.choice(MOBILE_PREFIXES)}{chance.randrange(10_000_000):07d}"
 
 
 def _between(chance: random.Random, low: Any, high: Any) -> Decimal:

@@ -30,6 +30,8 @@ class DatasetTruth:
     sent = refused + duplicate + on_time + late + corrected. `quarantined` is a part of the accepted ones that the
     stream passes and landing sets aside. `silver_rows` counts distinct contract keys that end in silver,
     `revised_rows` those whose final version is not the first. `refused` counts by `reason[:detail]` of the dead letter.
+    Not `keyed` (see :func:`pipelines.replay.deliveries.is_keyed`) means that duplicates and corrections are accepted
+    ones: on time or late.
     """
 
     sent: int
@@ -43,6 +45,7 @@ class DatasetTruth:
     revised_rows: int
     origins: Mapping[str, int]
     peaks: Mapping[str, Peak]
+    keyed: bool = True
 
     @property
     def refused_total(self) -> int:
@@ -59,10 +62,14 @@ class DatasetTruth:
 
         It holds for a replay without records beyond the dedupe horizon (`FaultPlan.week_old`).
         """
+        refused = {reason: times * count for reason, count in self.refused.items()}
+        if not self.keyed:
+            on_time, late, aside = times * self.on_time, times * self.late, times * self.quarantined
+            return replace(self, sent=times * self.sent, refused=refused, on_time=on_time, late=late, quarantined=aside)
         return replace(
             self,
             sent=times * self.sent,
-            refused={reason: times * count for reason, count in self.refused.items()},
+            refused=refused,
             duplicate=times * self.duplicate + (times - 1) * self.accepted,
         )
 

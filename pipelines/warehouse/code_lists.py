@@ -9,12 +9,12 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
 
 from pipelines.contracts.logical_types import LogicalType
 from pipelines.contracts.model import CodeList
 from pipelines.contracts.registry import Registry
-from pipelines.contracts.targets.delta import PROPERTIES, comment
+from pipelines.contracts.targets.delta import comment
+from pipelines.landing.whole import write_whole
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
@@ -54,41 +54,13 @@ def ensure_code_lists(settings: Settings, registry: Registry) -> Mapping[str, in
     """
     versions: dict[str, int] = {}
     for code_list in registry.code_lists:
-        wanted = arrow_table(code_list)
-        path = settings.table_path("silver", table_name(code_list))
-        if not _is_current(str(path), wanted):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_deltalake(
-                str(path),
-                wanted,
-                mode="overwrite",
-                schema_mode="overwrite",
-                name=table_name(code_list),
-                description=f"{code_list.title.vi} — {code_list.title.en}. {code_list.source} ({code_list.status}).",
-                configuration=dict(PROPERTIES),
-            )
-        versions[table_name(code_list)] = DeltaTable(str(path)).version()
+        versions[table_name(code_list)] = write_whole(
+            settings.table_path("silver", table_name(code_list)),
+            arrow_table(code_list),
+            name=table_name(code_list),
+            description=f"{code_list.title.vi} — {code_list.title.en}. {code_list.source} ({code_list.status}).",
+        )
     return versions
-
-
-def _is_current(path: str, wanted: pa.Table) -> bool:
-    if not DeltaTable.is_deltatable(path):
-        return False
-    stored = DeltaTable(path)
-    schema = pa.schema(stored.schema().to_arrow())
-    if not schema.equals(wanted.schema) or _comments(schema) != _comments(wanted.schema):
-        return False
-    # Delta does not keep the order of rows: compare them as sets.
-    found = stored.to_pyarrow_table().cast(wanted.schema)
-    return _sorted(found) == _sorted(wanted)
-
-
-def _comments(schema: pa.Schema) -> list[bytes | None]:
-    return [(field.metadata or {}).get(b"comment") for field in schema]
-
-
-def _sorted(table: pa.Table) -> list[str]:
-    return sorted(repr(sorted(row.items())) for row in table.to_pylist())
 
 
 def _value(code_list: CodeList, index: int, row: Mapping[str, Any], name: str, kind: LogicalType) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
@@ -136,7 +137,10 @@ def of_rule(dataset: Dataset, rule: Rule) -> Expectation:
     Raises:
         Untranslatable: as :func:`suite`.
     """
-    return _quality(dataset, rule, _columns(dataset))
+    if isinstance(rule, RowCount):
+        return _row_count(dataset)
+    name = next(name for name, named in quality_rules(dataset).items() if named == rule)
+    return _quality(dataset, name, rule, _columns(dataset))
 
 
 def render(registry: Registry) -> dict[str, str]:
@@ -178,9 +182,8 @@ def _expectations(dataset: Dataset, registry: Registry, columns: tuple[str, ...]
         for item in dataset.fields:
             if item.minimum is not None or item.maximum is not None:
                 yield _range(dataset, item, "warning" if dataset.derived else "error")
-    for rule in dataset.quality:
-        if not isinstance(rule, RowCount):
-            yield _quality(dataset, rule, columns)
+    for name, rule in quality_rules(dataset).items():
+        yield _quality(dataset, name, rule, columns)
 
 
 def _row_count(dataset: Dataset) -> Expectation:
@@ -284,24 +287,89 @@ def _range(dataset: Dataset, item: ContractField, severity: Severity) -> Expecta
     )
 
 
-def _quality(dataset: Dataset, rule: Rule, columns: tuple[str, ...]) -> Expectation:
+_OfRows = Completeness | Comparison | RequiredTogether | Pattern | Unique | Share | Total
+
+
+def quality_rules(dataset: Dataset) -> dict[str, _OfRows]:
+    """The contract's own rules by their ids, in its order, but for the row count.
+
+    An id says what a rule is about; only where two rules are about the same it says what each asks, too. Verdicts and
+    waivers keep ids, so none depends on the order of the rules.
+
+    Raises:
+        Untranslatable: a rule stands twice.
+    """
+    rules = [rule for rule in dataset.quality if not isinstance(rule, RowCount)]
+    plain = Counter(_about(rule) for rule in rules)
+    named: dict[str, _OfRows] = {}
+    for rule in rules:
+        name = _about(rule)
+        if plain[name] > 1:
+            name = f"{name}.{_asked(rule)}"
+        if name in named:
+            raise Untranslatable(dataset.id, name, TARGET, "the rule stands twice")
+        named[name] = rule
+    return named
+
+
+def _about(rule: _OfRows) -> str:
     match rule:
         case Completeness():
-            return _completeness(dataset, rule, columns)
+            return f"{rule.field}.completeness"
         case Comparison():
-            return _comparison(dataset, rule, columns)
+            return f"comparison.{rule.left}.{rule.right}"
         case RequiredTogether():
-            return _required_when(dataset, rule, columns)
+            return f"required_when.{rule.field}.{rule.when}"
         case Pattern():
-            return _pattern(dataset, rule, columns)
+            return f"pattern.{rule.field}"
         case Unique():
-            return _unique(dataset, rule, columns)
+            return f"unique.{'.'.join(rule.fields)}"
         case Share():
-            return _share(dataset, rule, columns)
+            return f"share.{rule.field}.{'.'.join(rule.values)}"
         case Total():
-            return _total(dataset, rule, columns)
-        case RowCount():
-            return _row_count(dataset)
+            return f"total.{rule.field}"
+        case _:
+            assert_never(rule)
+
+
+def _asked(rule: _OfRows) -> str:
+    match rule:
+        case Completeness():
+            return f"{rule.minimum_pct:f}"
+        case Comparison():
+            return rule.operator
+        case RequiredTogether():
+            return rule.equals
+        case Pattern():
+            return rule.pattern
+        case Unique():
+            return "again"
+        case Share():
+            low = 0 if rule.minimum_pct is None else rule.minimum_pct
+            high = 100 if rule.maximum_pct is None else rule.maximum_pct
+            return f"{low:f}-{high:f}"
+        case Total():
+            return ".".join((*rule.by, f"{rule.equals:f}"))
+        case _:
+            assert_never(rule)
+
+
+def _quality(dataset: Dataset, name: str, rule: _OfRows, columns: tuple[str, ...]) -> Expectation:
+    match rule:
+        case Completeness():
+            return _completeness(dataset, name, rule, columns)
+        case Comparison():
+            return _comparison(dataset, name, rule, columns)
+        case RequiredTogether():
+            return _required_when(dataset, name, rule, columns)
+        case Pattern():
+            return _pattern(dataset, name, rule, columns)
+        case Unique():
+            return _unique(dataset, name, rule, columns)
+        case Share():
+            return _share(dataset, name, rule, columns)
+        case Total():
+            return _total(dataset, name, rule, columns)
         case _:
             assert_never(rule)
 
@@ -312,8 +380,7 @@ def _known(dataset: Dataset, rule: str, columns: tuple[str, ...], *names: str) -
             raise Untranslatable(dataset.id, rule, TARGET, f"the table has no column {name}")
 
 
-def _completeness(dataset: Dataset, rule: Completeness, columns: tuple[str, ...]) -> Expectation:
-    name = f"{rule.field}.completeness"
+def _completeness(dataset: Dataset, name: str, rule: Completeness, columns: tuple[str, ...]) -> Expectation:
     _known(dataset, name, columns, rule.field)
     if not 0 <= rule.minimum_pct <= 100:
         raise Untranslatable(dataset.id, name, TARGET, f"{rule.minimum_pct} is no percentage")
@@ -332,8 +399,7 @@ def _completeness(dataset: Dataset, rule: Completeness, columns: tuple[str, ...]
 _OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 
-def _comparison(dataset: Dataset, rule: Comparison, columns: tuple[str, ...]) -> Expectation:
-    name = f"comparison.{rule.left}.{rule.right}"
+def _comparison(dataset: Dataset, name: str, rule: Comparison, columns: tuple[str, ...]) -> Expectation:
     _known(dataset, name, columns, rule.left, rule.right)
     greater, smaller = (rule.left, rule.right) if rule.operator.startswith(">") else (rule.right, rule.left)
     said = f"{rule.left} {rule.operator} {rule.right}"
@@ -351,8 +417,7 @@ def _comparison(dataset: Dataset, rule: Comparison, columns: tuple[str, ...]) ->
     )
 
 
-def _required_when(dataset: Dataset, rule: RequiredTogether, columns: tuple[str, ...]) -> Expectation:
-    name = f"required_when.{rule.field}.{rule.when}"
+def _required_when(dataset: Dataset, name: str, rule: RequiredTogether, columns: tuple[str, ...]) -> Expectation:
     _known(dataset, name, columns, rule.field, rule.when)
     if dataset.field(rule.when).type.name != "string":
         raise Untranslatable(dataset.id, name, TARGET, f"`equals` is text, {rule.when} is not")
@@ -376,18 +441,18 @@ def _text_field(dataset: Dataset, rule: str, name: str) -> None:
         raise Untranslatable(dataset.id, rule, TARGET, f"the rule reads text, {name} is {dataset.field(name).type}")
 
 
-def _pattern(dataset: Dataset, rule: Pattern, columns: tuple[str, ...]) -> Expectation:
-    name = f"pattern.{rule.field}"
+def _pattern(dataset: Dataset, name: str, rule: Pattern, columns: tuple[str, ...]) -> Expectation:
     _known(dataset, name, columns, rule.field)
     _text_field(dataset, name, rule.field)
-    # Spark's parser reads a backslash of a literal as an escape.
-    breaks = f"NOT {backtick(rule.field)} RLIKE {literal(f'^(?:{rule.pattern})$'.replace(chr(92), chr(92) * 2))}"
+    # Java's $ also stands before a last line break, \z does not. Spark's parser reads a backslash of a literal as an
+    # escape.
+    whole = rf"^(?:{rule.pattern})\z".replace("\\", "\\\\")
+    breaks = f"NOT {backtick(rule.field)} RLIKE {literal(whole)}"
     said = Text(vi=f"{rule.field} theo mẫu {rule.pattern}", en=f"{rule.field} matches {rule.pattern}")
     return _unexpected(name, f"SELECT 1 FROM {{batch}} WHERE {breaks}", said, breaks)
 
 
-def _unique(dataset: Dataset, rule: Unique, columns: tuple[str, ...]) -> Expectation:
-    name = f"unique.{'.'.join(rule.fields)}"
+def _unique(dataset: Dataset, name: str, rule: Unique, columns: tuple[str, ...]) -> Expectation:
     _known(dataset, name, columns, *rule.fields)
     listed = ", ".join(backtick(n) for n in rule.fields)
     known = " AND ".join(f"{backtick(n)} IS NOT NULL" for n in rule.fields)
@@ -397,8 +462,7 @@ def _unique(dataset: Dataset, rule: Unique, columns: tuple[str, ...]) -> Expecta
     return _unexpected(name, query, text, f"{known} AND count(*) OVER (PARTITION BY {listed}) > 1")
 
 
-def _share(dataset: Dataset, rule: Share, columns: tuple[str, ...]) -> Expectation:
-    name = f"share.{rule.field}.{'.'.join(rule.values)}"
+def _share(dataset: Dataset, name: str, rule: Share, columns: tuple[str, ...]) -> Expectation:
     _known(dataset, name, columns, rule.field)
     _text_field(dataset, name, rule.field)
     column = backtick(rule.field)
@@ -415,8 +479,7 @@ def _share(dataset: Dataset, rule: Share, columns: tuple[str, ...]) -> Expectati
     return _unexpected(name, query, text)
 
 
-def _total(dataset: Dataset, rule: Total, columns: tuple[str, ...]) -> Expectation:
-    name = f"total.{rule.field}"
+def _total(dataset: Dataset, name: str, rule: Total, columns: tuple[str, ...]) -> Expectation:
     _known(dataset, name, columns, rule.field, *rule.by)
     if rule.field in dataset.has and not dataset.field(rule.field).type.is_numeric:
         raise Untranslatable(dataset.id, name, TARGET, f"a total needs a number, {rule.field} is not")

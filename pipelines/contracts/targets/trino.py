@@ -150,6 +150,21 @@ def steward_views(catalog: str, protected: tuple[str, ...]) -> Mapping[str, str]
     }
 
 
+CATALOG_TABLES = ("dataset", "field", "lineage")
+"""The tables of ``catalog`` that everybody may read: they say what there is, never what is in it."""
+
+
+def catalog_views(catalog: str) -> Mapping[str, str]:
+    """The catalogue tables that people read, table → DDL of its view ``live.catalog_<table>``."""
+    return {
+        table: (
+            f"CREATE OR REPLACE VIEW {_table(catalog, LIVE, f'catalog_{table}')} SECURITY DEFINER AS "
+            f"SELECT * FROM {_table(catalog, 'catalog', table)}"
+        )
+        for table in CATALOG_TABLES
+    }
+
+
 def _readable(dataset: Dataset) -> tuple[str, ...]:
     if not any(is_granted(f) for f in dataset.fields):
         raise ValueError(f"{dataset.id}: no field is open or internal, so nothing of it can be published")

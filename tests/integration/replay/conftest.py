@@ -15,3 +15,11 @@ def server(lake_services: Any) -> Settings:
     lake_services.need("kafka", "postgres")
     settings: Settings = lake_services.namespace("exercise")
     return settings
+
+
+@pytest.fixture(scope="session")
+def database(lake_services: Any) -> Settings:
+    """The settings of an installation in which PostgreSQL runs."""
+    lake_services.need("postgres")
+    settings: Settings = lake_services.namespace("exercise")
+    return settings

@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from catalogue import city
 from ruamel.yaml import YAML
 
 from pipelines.contracts import artifacts, build, rendering
-from pipelines.contracts.registry import load_registry
 
 ROOT = Path(__file__).parents[3]
 TEXT = f"# {artifacts.MARK}\nvalue: 1\n"
 
 
 def test_the_committed_files_are_those_of_the_contracts() -> None:
-    drift = artifacts.compare(ROOT, build.render(load_registry(ROOT / "schemas")), build.FOLDERS)
+    drift = artifacts.compare(ROOT, build.render(city()), build.FOLDERS)
     assert not drift, f"run `lake contracts build`: {drift}"
 
 
@@ -68,11 +68,11 @@ def test_rdf_is_loaded_only_to_write_the_catalogue() -> None:
 def test_two_targets_cannot_want_one_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "TARGETS", (build.TARGETS[0], build.TARGETS[0]))
     with pytest.raises(ValueError, match="which another target renders too"):
-        build.render(load_registry(ROOT / "schemas"))
+        build.render(city())
 
 
 def test_every_generated_file_lies_in_a_folder_that_is_watched() -> None:
-    for path in build.render(load_registry(ROOT / "schemas")):
+    for path in build.render(city()):
         assert any(path.startswith(f"{folder}/") for folder in build.FOLDERS), path
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,15 +36,10 @@ from pipelines.contracts.model import (
     Text,
     Tokenise,
 )
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 
 TODAY = date(2026, 11, 21)
 TEXT = Text(vi="Khác", en="Other")
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry(Path(__file__).parents[3] / "schemas")
 
 
 @pytest.fixture

@@ -13,13 +13,12 @@ from pipelines.contracts.changes import changes, edition
 from pipelines.contracts.draft import Draft, check_draft, contract_text
 from pipelines.contracts.errors import ContractErrors
 from pipelines.contracts.odcs_reader import read_odcs
-from pipelines.contracts.registry import Registry, load_registry, resolve_dataset
+from pipelines.contracts.registry import Registry, resolve_dataset
 from pipelines.contracts.rendering import yaml_file
 from pipelines.contracts.source import SourceFile
 from pipelines.contracts.targets import odcs
 from pipelines.runtime.errors import LakeError
 
-ROOT = Path(__file__).parents[3]
 HEAD = "apiVersion: v3.1.0\nkind: DataContract\nid: 53581432-6c55-4ba2-a65f-72344a91553a\nstatus: active\n"
 NOISE = (
     HEAD
@@ -92,11 +91,6 @@ support:
   - {channel: mail, url: "mailto:noise@example.org"}
 """
 )
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry(ROOT / "schemas")
 
 
 def _file(folder: Path, text: str, name: str = "noise.odcs.yaml") -> Path:

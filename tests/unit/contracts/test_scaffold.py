@@ -28,13 +28,7 @@ from pipelines.contracts.scaffold import Sampled, logical_type, scaffold
 from pipelines.contracts.validators import check
 from pipelines.runtime.errors import LakeError
 
-ROOT = Path(__file__).parents[3]
 T0 = datetime(2026, 10, 27, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry(ROOT / "schemas")
 
 
 def _parking(rows: int = 40) -> str:

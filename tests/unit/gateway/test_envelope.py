@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.gateway import envelope
 from pipelines.gateway.envelope import RawRecord, Refusal, seal
 from pipelines.gateway.intake import Gateway
@@ -35,11 +35,6 @@ EVENT = {
     "ward_code": "19789",
     "evidence_uri": "evidence/V1.jpg",
 }
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry(HOME / "schemas")
 
 
 def sealed(registry: Registry, dataset: str, payload: bytes | Mapping[str, Any]) -> RawRecord | Refusal:

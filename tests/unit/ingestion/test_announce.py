@@ -6,15 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from catalogue import city
 
-from pipelines.contracts.registry import load_registry
 from pipelines.ingestion.announce import announce, news
 from pipelines.landing.status import Status, TableStatus, write_status
 from pipelines.runtime.errors import ServiceError
 from pipelines.runtime.settings import Settings
 
 ROOT = Path(__file__).parents[3]
-REGISTRY = load_registry(ROOT / "schemas")
+REGISTRY = city()
 RIVER = TableStatus("t", "silver.river_stage", "landing", 5, {}, "2026-11-21T00:00:00+00:00", None, {}, {}, None)
 
 

@@ -13,7 +13,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from pipelines.contracts.model import Dataset
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.gateway.tokens import Tokeniser
 from pipelines.ingestion.plan import sector_of
 from pipelines.ingestion.protect import DETAIL, REASON, ROW_JSON, Protection
@@ -21,11 +21,6 @@ from pipelines.ingestion.source import source_columns
 
 HOME = Path(__file__).resolve().parents[3]
 KEY = Fernet(Fernet.generate_key())
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry(HOME / "schemas")
 
 
 @pytest.fixture(scope="module")

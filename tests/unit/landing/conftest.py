@@ -12,7 +12,6 @@ import pyarrow as pa
 import pytest
 
 from pipelines.contracts.model import Dataset
-from pipelines.contracts.registry import Registry, load_registry
 from pipelines.contracts.targets import delta
 from pipelines.landing.apply import PART, POSITION, Batch
 from pipelines.runtime.settings import Settings
@@ -20,12 +19,6 @@ from pipelines.runtime.settings import Settings
 HOME = Path(__file__).resolve().parents[3]
 T0 = datetime(2025, 10, 27, 0, 0, tzinfo=UTC)
 APP = "cluster/topic/0"
-
-
-@pytest.fixture(scope="session")
-def registry() -> Registry:
-    """The contracts of the project."""
-    return load_registry(HOME / "schemas")
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from catalogue import city
 from deltalake import write_deltalake
 
-from pipelines.contracts.registry import load_registry
 from pipelines.contracts.targets.delta import arrow_schema
 from pipelines.publishing import ledger
 from pipelines.publishing.freshness import REPLAY_CLOCK, WALL_CLOCK, age_text, freshness, section
@@ -16,7 +16,7 @@ from pipelines.publishing.ledger import Publication
 from pipelines.runtime.settings import Settings
 
 HOME = Path(__file__).resolve().parents[3]
-REGISTRY = load_registry(HOME / "schemas")
+REGISTRY = city()
 START = datetime(2025, 10, 27, 13, tzinfo=UTC)
 
 

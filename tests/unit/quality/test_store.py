@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from catalogue import city
 
-from pipelines.contracts.registry import load_registry
 from pipelines.contracts.targets.great_expectations import suite
 from pipelines.quality import gate, report, store
 from pipelines.quality.gate import judge
@@ -16,7 +16,7 @@ from pipelines.runtime.settings import Settings
 from pipelines.warehouse.manifest import RunManifest
 
 HOME = Path(__file__).resolve().parents[3]
-REGISTRY = load_registry(HOME / "schemas")
+REGISTRY = city().only("demo")
 NOW = datetime(2025, 11, 4, 5, tzinfo=UTC)
 
 

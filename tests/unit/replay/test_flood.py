@@ -11,18 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.replay import flood
 from pipelines.replay.anchors import Anchors, RainSum, Stage, load_anchors
 from pipelines.replay.readings import Reading, parse_local
 from pipelines.runtime.errors import LakeError
 
 HOME = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry(HOME / "schemas")
 
 
 @pytest.fixture(scope="module")

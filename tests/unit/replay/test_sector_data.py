@@ -7,17 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.gateway import normalise
 from pipelines.replay.sector import create_statements, source_columns
 from pipelines.replay.sector_data import sample
 
 HOME = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry(HOME / "schemas")
 
 
 def test_the_baselines_hold(registry: Registry) -> None:

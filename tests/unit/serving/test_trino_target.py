@@ -1,13 +1,11 @@
 """What the views show and, more important, what they never show."""
 
-from pathlib import Path
-
 import pytest
+from catalogue import city
 
-from pipelines.contracts.registry import load_registry
 from pipelines.contracts.targets import trino as target
 
-REGISTRY = load_registry(Path(__file__).resolve().parents[3] / "schemas")
+REGISTRY = city()
 
 
 @pytest.mark.parametrize("dataset", REGISTRY.datasets, ids=lambda d: d.id)

@@ -23,11 +23,6 @@ ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry(ROOT / "schemas")
-
-
 def _settings(namespace: str = "demo") -> Settings:
     return Settings.load({"LAKE_HOME": str(ROOT), "LAKE_NAMESPACE": namespace})
 

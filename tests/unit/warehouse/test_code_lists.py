@@ -10,18 +10,13 @@ import pytest
 from deltalake import DeltaTable
 
 from pipelines.contracts.model import CodeList
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.delta import PROPERTIES
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 from pipelines.warehouse.code_lists import arrow_table, ensure_code_lists
 
 HOME = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry(HOME / "schemas")
 
 
 @pytest.fixture

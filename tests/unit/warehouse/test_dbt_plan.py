@@ -7,18 +7,13 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.delta import PROPERTIES, comment
 from pipelines.runtime.settings import Settings
 from pipelines.warehouse import dbt
 from pipelines.warehouse.manifest import RunManifest, resolve, with_gold
 
 HOME = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry(HOME / "schemas")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.delta import arrow_schema
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
@@ -16,11 +16,6 @@ from pipelines.warehouse.code_lists import ensure_code_lists
 
 HOME = Path(__file__).resolve().parents[3]
 FLOOD = ("fct_flood_alarm_difference", "fct_flood_episode", "fct_river_stage", "kpi_flood_alarm")
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry(HOME / "schemas")
 
 
 @pytest.fixture

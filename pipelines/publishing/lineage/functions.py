@@ -1,0 +1,166 @@
+"""Table functions of the stream jobs: found in the text, taken out, and replaced by what functions.yaml says of them.
+
+Flink calls them `FROM FloodAlarm(input => TABLE readings PARTITION BY station_id, …)`, which no SQL parser but its own
+reads, and no parser could know which output column comes from which input.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from pipelines.publishing.lineage.graph import How
+from pipelines.publishing.lineage.sql import Dependency, Relation, Untraceable, combined, unique
+
+_CALL = re.compile(r"\bFROM\s+(?P<table>TABLE\s*\(\s*)?(?P<name>[A-Za-z_]\w*)\s*\(", re.IGNORECASE)
+_INPUT = re.compile(
+    r"(?:\w+\s*=>\s*)?TABLE\s+`?(?P<name>\w+)`?(?:\s+PARTITION\s+BY\s+\(?(?P<keys>[^()]*)\)?)?\s*\Z", re.IGNORECASE
+)
+_TIME = re.compile(r"DESCRIPTOR\s*\(\s*`?(\w+)`?\s*\)", re.IGNORECASE)
+_PARAMETER = re.compile(r"(?P<argument>\w+)\s*=>.*\$(?P<parameter>\w+)", re.DOTALL)
+_SILENT = re.compile(r"uid\s*=>", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Function:
+    """What functions.yaml declares of one function, see there."""
+
+    name: str
+    how: How
+    passes_all: bool
+    adds: Mapping[str, tuple[str, ...]]
+    filters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Functions:
+    """All declared functions, and which code list columns a `$parameter` of a SQL file holds."""
+
+    functions: Mapping[str, Function]
+    parameters: Mapping[str, tuple[str, tuple[str, ...]]]
+
+    def take_out(self, statement: str, known: Mapping[str, Relation]) -> tuple[str, Mapping[str, Relation]]:
+        """Replace every call by the name of a relation; returns the statement and ``known`` with these relations.
+
+        Raises:
+            Untraceable: a function or an input that nobody declared.
+        """
+        relations = dict(known)
+        while match := _CALL.search(statement):
+            opened = match.end() - 1
+            closed = _closing(statement, opened)
+            name = f"call_{len(relations)}"
+            relations[name] = self._relation(match["name"], statement[opened + 1 : closed], relations)
+            end = closed + 1
+            if match["table"]:
+                end = statement.index(")", end) + 1
+            statement = f"{statement[: match.start()]}FROM {name}{statement[end:]}"
+        return statement, relations
+
+    def _relation(self, name: str, text: str, known: Mapping[str, Relation]) -> Relation:
+        function = self.functions.get(name.lower())
+        if function is None:
+            raise Untraceable(f"functions.yaml does not say what {name} makes of its input")
+        arguments = _arguments(text)
+        given = next((match for argument in arguments if (match := _INPUT.match(argument))), None)
+        if given is None or given["name"] not in known:
+            raise Untraceable(f"the input of {name} is no known relation")
+        source = known[given["name"]]
+        keys = [key.strip(" `\n") for key in (given["keys"] or "").split(",") if key.strip()]
+        time = next((found[1] for argument in arguments if (found := _TIME.search(argument))), None)
+        shown = [" ".join(a.split()) for a in arguments if not _INPUT.match(a) and not _SILENT.match(a)]
+        call = f"{function.name}({', '.join(shown)})"
+        names = self._names(source, arguments, time)
+        passed = list(source.columns) if function.passes_all else keys
+        columns = {column: source.columns[column] for column in passed}
+        for column, patterns in function.adds.items():
+            if patterns == ("$time",) and time is None:
+                continue  # without the argument the function does not add it
+            columns[column] = _through(names, patterns, function, call)
+        filters = [replace(item, how="filter") for item in _through(names, function.filters, function, call)]
+        return Relation(columns, unique((*source.rows, *filters)))
+
+    def _names(
+        self, source: Relation, arguments: Sequence[str], time: str | None
+    ) -> Mapping[str, tuple[Dependency, ...]]:
+        """Everything that a declaration may name: input columns, `$time`, and `argument.column` of a code list."""
+        names = dict(source.columns)
+        if time is not None:
+            names["$time"] = source.columns[time]
+        for argument in arguments:
+            if match := _PARAMETER.match(argument):
+                code_list, columns = self.parameters[match["parameter"]]
+                names |= {
+                    f"{match['argument']}.{column}": (Dependency(f"codelist.{code_list}", column),)
+                    for column in columns
+                }
+        return names
+
+
+def load_functions() -> Functions:
+    """Read ``pipelines/streaming/sql/functions.yaml``."""
+    text = (resources.files("pipelines.streaming") / "sql" / "functions.yaml").read_text(encoding="utf-8")
+    data: dict[str, Any] = yaml.safe_load(text)
+    functions = {
+        name.lower(): Function(
+            name=name,
+            how=said["how"],
+            passes_all=said["passes"] == "all",
+            adds={column: tuple(patterns) for column, patterns in said["adds"].items()},
+            filters=tuple(said["filters"]),
+        )
+        for name, said in data["functions"].items()
+    }
+    parameters = {name: (said["code_list"], tuple(said["columns"])) for name, said in data["parameters"].items()}
+    return Functions(functions, parameters)
+
+
+def _through(
+    names: Mapping[str, tuple[Dependency, ...]], patterns: Sequence[str], function: Function, call: str
+) -> tuple[Dependency, ...]:
+    found = []
+    for pattern in patterns:
+        matching = [pattern] if pattern in names else [name for name in names if fnmatchcase(name, pattern)]
+        # A pattern means columns of the input; those of an argument or of time are named.
+        matching = [name for name in matching if name == pattern or ("." not in name and not name.startswith("$"))]
+        if not matching:
+            raise Untraceable(f"{function.name} needs {pattern}, which its input does not have")
+        found += [
+            replace(item, how=combined(function.how, item.how), steps=(call, *item.steps))
+            for name in matching
+            for item in names[name]
+        ]
+    return unique(found)
+
+
+def _closing(text: str, opened: int) -> int:
+    depth, quoted = 0, False
+    for index in range(opened, len(text)):
+        sign = text[index]
+        if sign == "'":
+            quoted = not quoted
+        elif not quoted and sign in "()":
+            depth += 1 if sign == "(" else -1
+            if depth == 0:
+                return index
+    raise Untraceable("a parenthesis is never closed")
+
+
+def _arguments(text: str) -> list[str]:
+    """Split at the commas of the outermost level."""
+    parts, depth, quoted, start = [], 0, False, 0
+    for index, sign in enumerate(text):
+        if sign == "'":
+            quoted = not quoted
+        elif not quoted and sign in "()":
+            depth += 1 if sign == "(" else -1
+        elif not quoted and sign == "," and depth == 0:
+            parts.append(text[start:index].strip())
+            start = index + 1
+    return [*parts, text[start:].strip()]
