@@ -14,8 +14,6 @@ from pipelines.contracts.registry import Registry
 from pipelines.replay.readings import Reading, stable_number
 from pipelines.replay.truth import DatasetTruth, Peak, Truth
 
-KEYED_DOMAINS = ("flood", "transport", "camera")
-"""The domains whose stream job keeps state per key, and so tells duplicates and corrections in flight."""
 _PEAK_TYPES = frozenset({"decimal", "double", "integer"})
 
 
@@ -50,15 +48,6 @@ class Replay:
     def final_rows(self, dataset: str) -> dict[tuple[str, ...], Mapping[str, Any]]:
         """The rows that must stand in silver, by contract key (values as sent, plates not yet tokens)."""
         return {key: dict(d.body or {}) for key, d in _final(self.deliveries, dataset).items()}
-
-
-def is_keyed(dataset: Dataset) -> bool:
-    """Whether the job of a stream tells duplicates and corrections.
-
-    The shared job of all other streams decides by the record alone, on time or late; landing finds a repeated row
-    unchanged and a newer one updated.
-    """
-    return dataset.domain in KEYED_DOMAINS
 
 
 def arrival(reading: Reading) -> datetime:
@@ -100,7 +89,7 @@ def _tell(dataset: Dataset, deliveries: tuple[Delivery, ...]) -> DatasetTruth:
         revised_rows=sum(d.disposition == "corrected" or _revision(d) > 0 for d in final.values()),
         origins=dict(sorted(Counter(d.origin for d in final.values()).items())),
         peaks=_peaks(dataset, final.values()),
-        keyed=is_keyed(dataset),
+        keyed=dataset.is_keyed,
     )
 
 

@@ -19,7 +19,7 @@ from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.kafka import MAX_PAYLOAD_BYTES
 from pipelines.gateway.envelope import PERSONAL_UNPARSEABLE, TOO_LARGE, is_protected
 from pipelines.gateway.wire import encode_object
-from pipelines.replay.deliveries import Delivery, Replay, arrival, in_order, is_keyed, key_of, tell_truth
+from pipelines.replay.deliveries import Delivery, Replay, arrival, in_order, key_of, tell_truth
 from pipelines.replay.readings import Reading
 
 REFUSED = "refused:{reason}"
@@ -67,7 +67,7 @@ def build_replay(name: str, readings: Sequence[Reading], registry: Registry, pla
         own = [r for r in readings if r.dataset == dataset_id]
         dataset = registry.dataset(dataset_id)
         delivered = _deliver(name, dataset, own, plan)
-        deliveries.extend(delivered if is_keyed(dataset) else (_without_state(dataset, d) for d in delivered))
+        deliveries.extend(delivered if dataset.is_keyed else (_without_state(dataset, d) for d in delivered))
     ordered = in_order(deliveries)
     return Replay(name, ordered, tell_truth(name, plan.seed, ordered, registry))
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.replay import sector as sector_database
 from pipelines.replay.catalog import SAMPLE, datasets_of, replay_info
 from pipelines.replay.commands import AllowCity, errors_as_sentences
@@ -23,6 +23,7 @@ from pipelines.replay.sample import draw_all
 from pipelines.replay.sample_readings import readings_of
 from pipelines.replay.sender import check_namespace, send_replay
 from pipelines.replay.truth import DatasetTruth, Truth
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
@@ -84,7 +85,7 @@ def sample(
     """
     with errors_as_sentences():
         settings = Settings.load()
-        registry = load_registry(settings.home / "schemas")
+        registry = registry_of(settings)
         check_namespace(settings, allow_city=allow_city)
         chosen = select(registry, datasets, streams=streams)
         with _meter(len(chosen.tables) + len(chosen.streams)) as meter:
