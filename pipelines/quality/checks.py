@@ -54,13 +54,17 @@ class Checker:
         asset = self._source.add_dataframe_asset(name)
         try:
             definition = asset.add_batch_definition_whole_dataframe("version")
-            expectations = self._gx.ExpectationSuite(name=name)
-            for item in suite.expectations:
-                data = item.to_data()
-                # Severity is judged by our own gate: the library fails on warnings too.
-                expectations.add_expectation_configuration(
-                    ExpectationConfiguration(type=data["type"], kwargs=data["kwargs"], meta={"rule": item.rule})
-                )
+            # Severity is judged by our own gate: the library fails on warnings too. All at once: added one by one, a
+            # second expectation of the same kind on the same columns would silently take the place of the first.
+            expectations = self._gx.ExpectationSuite(
+                name=name,
+                expectations=[
+                    ExpectationConfiguration(
+                        type=data["type"], kwargs=data["kwargs"], meta={"rule": data["meta"]["rule"]}
+                    )
+                    for data in (item.to_data() for item in suite.expectations)
+                ],
+            )
             outcome = definition.get_batch({"dataframe": frame}).validate(expectations, result_format=_RESULT_FORMAT)
         finally:
             self._source.delete_asset(name)

@@ -17,6 +17,7 @@ from typing import Any
 from pipelines.contracts.model import ContractField, Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.kafka import MAX_PAYLOAD_BYTES
+from pipelines.contracts.validators import rule_fields
 from pipelines.gateway.envelope import PERSONAL_UNPARSEABLE, TOO_LARGE, is_protected
 from pipelines.gateway.wire import encode_object
 from pipelines.replay.deliveries import Delivery, Replay, arrival, in_order, key_of, tell_truth
@@ -158,8 +159,13 @@ def _other_content(dataset: Dataset, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _measure(dataset: Dataset, body: Mapping[str, Any]) -> ContractField | None:
-    """What a reading says: its first number, else its first truth value; None where it has neither."""
+    """What a reading says: its first number, else its first truth value; None where it has neither.
+
+    A field of which a quality rule speaks comes last: a correction is another truth, not a broken rule.
+    """
+    ruled = {name for rule in dataset.quality for name in rule_fields(rule)}
     said = [f for f in dataset.fields if f.name not in dataset.key and body.get(f.name) is not None]
+    said.sort(key=lambda f: f.name in ruled)
     numbers = [f for f in said if f.type.name in _NUMBERS]
     return next(iter([*numbers, *(f for f in said if f.type.name == "boolean")]), None)
 

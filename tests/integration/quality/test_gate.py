@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 import pytest
+from catalogue import city
 
 from pipelines.contracts.targets.great_expectations import suite
 from pipelines.quality import report, store
@@ -35,8 +36,13 @@ def test_valid_rows_of_every_contract_pass(settings, registry, rows, write, mani
     assert len(store.verdicts(settings, [("run_id", "=", "r-valid")])) == len(registry.datasets)
 
 
-@pytest.mark.parametrize("dataset_id", ["river_stage", "lane_flow_1min", "feedback_ticket", "kpi_feedback_month"])
-def test_every_broken_row_rule_is_caught_and_sampled(dataset_id, registry, rows, spark, checker):
+RULED = ("river_stage", "lane_flow_1min", "feedback_ticket", "kpi_feedback_month", "alert_cap", "land_parcel", "zoning")
+"""Every kind of row rule, and several of one kind on the same columns."""
+
+
+@pytest.mark.parametrize("dataset_id", RULED)
+def test_every_broken_row_rule_is_caught_and_sampled(dataset_id, rows, spark, checker):
+    registry = city()
     dataset = registry.dataset(dataset_id)
     wanted = suite(dataset, registry)
     count = len(wanted.expectations) + 2
