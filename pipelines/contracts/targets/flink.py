@@ -200,36 +200,27 @@ WHERE `reason` IS NULL"""
 
 
 def conformed(dataset: Dataset) -> str:
-    """``CREATE VIEW <dataset>__conformed``: every accepted row with its ``disposition`` and the clean column names."""
+    """``CREATE VIEW <dataset>__conformed``: every accepted row with its ``disposition`` and the clean column names.
+
+    A keyed job asks :class:`Disposition`, with state per key; the shared job says on time or late, by the record alone.
+    """
     if dataset.stream is None:
         raise Untranslatable(dataset.id, "conformed", "flink", "only a stream is conformed")
     fields = ",\n  ".join(backtick(f.name) for f in dataset.fields)
-    if not dataset.is_keyed:
-        return _conformed_without_state(dataset, fields)
-    keys = ", ".join(backtick(k) for k in dataset.key)
-    horizon_ms = int(dataset.stream.dedupe.total_seconds() * 1000)
-    return f"""CREATE VIEW {backtick(dataset.id + "__conformed")} AS
-SELECT
-  {fields},
-  `_qc_flag` AS `qc_flag`,
-  `_qc_detail` AS `qc_detail`,
-  `origin`,
-  `_revision` AS `revision`,
-  `_received_at` AS `received_at`,
-  `_partition` AS `raw_partition`,
-  `_offset` AS `raw_offset`,
-  `disposition`,
-  `rowtime`
-FROM Disposition(
-  input => TABLE {backtick(dataset.id + "__flagged")} PARTITION BY ({keys}),
+    flagged_rows = backtick(dataset.id + "__flagged")
+    if dataset.is_keyed:
+        keys = ", ".join(backtick(k) for k in dataset.key)
+        horizon_ms = int(dataset.stream.dedupe.total_seconds() * 1000)
+        disposition = "`disposition`,\n  `rowtime`"
+        rows = f"""Disposition(
+  input => TABLE {flagged_rows} PARTITION BY ({keys}),
   horizon_ms => CAST({horizon_ms} AS BIGINT),
   on_time => DESCRIPTOR(`_rowtime`),
   uid => {literal(dataset.id + "_disposition")}
 )"""
-
-
-def _conformed_without_state(dataset: Dataset, fields: str) -> str:
-    """The conformed view of a stream in the shared job: on time or late, by the record alone."""
+    else:
+        disposition = "CASE WHEN `_late` THEN 'late' ELSE 'on_time' END AS `disposition`"
+        rows = flagged_rows
     return f"""CREATE VIEW {backtick(dataset.id + "__conformed")} AS
 SELECT
   {fields},
@@ -240,8 +231,8 @@ SELECT
   `_received_at` AS `received_at`,
   `_partition` AS `raw_partition`,
   `_offset` AS `raw_offset`,
-  CASE WHEN `_late` THEN 'late' ELSE 'on_time' END AS `disposition`
-FROM {backtick(dataset.id + "__flagged")}"""
+  {disposition}
+FROM {rows}"""
 
 
 def _sink(name: str, columns: list[str], topic: str, connection: Connection) -> str:

@@ -86,7 +86,7 @@ def test_an_unknown_dataset_lists_those_there_are() -> None:
             "datasets/flood/river_stage.yaml",
             "grain:",
             "grian: x\ngrain:",
-            "schemas/datasets/flood/river_stage.yaml:12: river_stage: unknown key 'grian'",
+            "schemas/datasets/flood/river_stage.yaml:13: river_stage: unknown key 'grian'",
         ),
         ("datasets/flood/river_stage.yaml", "grain: one reading of one gauge\n", "", "key 'grain' is missing"),
         ("datasets/flood/river_stage.yaml", "  - stage_m:", "  - stagem:", "unknown field 'stagem'"),
