@@ -44,4 +44,5 @@ def forget_namespace(settings: Settings, report: services.Report = services.sile
     execute_at(ends.trino, PLATFORM_USER, f'DROP CATALOG IF EXISTS "{settings.catalog}"')
     for folder in (settings.lake_root / settings.namespace, *(settings.state / "services").glob(f"{prefix}*")):
         shutil.rmtree(folder, ignore_errors=True)
+    settings.set_profile(None)
     report("tables", "removed")

@@ -73,14 +73,17 @@ class Settings:
     def profile(self) -> str | None:
         """The part of the catalogue that this namespace holds (see schemas/profiles.yaml); None is all of it."""
         try:
-            return self._profile_file.read_text(encoding="ascii").strip() or None
+            return self._profile_file.read_text(encoding="ascii").strip()
         except FileNotFoundError:
             return None
 
     def set_profile(self, name: str | None) -> None:
-        """Remember what this namespace holds, for every command and daemon that works in it."""
+        """Remember what this namespace holds, for every command and daemon that works in it; None forgets it."""
+        if name is None:
+            self._profile_file.unlink(missing_ok=True)
+            return
         self._profile_file.parent.mkdir(parents=True, exist_ok=True)
-        self._profile_file.write_text(f"{name or ''}\n", encoding="ascii")
+        self._profile_file.write_text(f"{name}\n", encoding="ascii")
 
     @property
     def _profile_file(self) -> Path:

@@ -65,3 +65,13 @@ def test_a_secret_is_made_once_and_private(tmp_path: Path) -> None:
     assert secret_text(settings, "other") != first
     assert oct(secret_path(settings, "key").stat().st_mode & 0o777) == "0o600"
     assert sorted(os.listdir(settings.secrets_dir)) == ["key", "other"]
+
+
+def test_a_namespace_remembers_which_part_of_the_catalogue_it_holds(tmp_path: Path) -> None:
+    demo = Settings.load({"LAKE_STATE": str(tmp_path), "LAKE_NAMESPACE": "demo"})
+    assert demo.profile is None
+    demo.set_profile("demo")
+    assert Settings.load({"LAKE_STATE": str(tmp_path), "LAKE_NAMESPACE": "demo"}).profile == "demo"
+    assert demo.with_namespace("other").profile is None
+    demo.set_profile(None)
+    assert demo.profile is None
