@@ -48,6 +48,7 @@ def night(demo_run: DemoRun, tmp_path: Path) -> Iterator[Settings]:
         (home / name).symlink_to(demo_run.settings.home / name)
     shutil.copytree(demo_run.settings.home / "schemas", home / "schemas")
     settings = replace(demo_run.settings.with_namespace("night"), home=home)
+    settings.set_profile("demo")
     for _ in apply(settings, demo_run.registry, serving=False):
         pass
     start_namespace(settings)
@@ -147,7 +148,12 @@ def test_every_table_equals_the_undisturbed_run(
 
 
 def _add_contract(settings: Settings, like: str, name: str) -> None:
-    """Add one dataset to the domain flood, whole at once as an editor or git does."""
+    """Add one dataset to the domain flood and to what the namespace holds, whole at once as an editor or git does."""
+    profiles = settings.home / "schemas" / "profiles.yaml"
+    listed = profiles.read_text(encoding="utf-8").replace(f"- {like}\n", f"- {like}\n      - {name}\n", 1)
+    whole = profiles.with_suffix(".partial")
+    whole.write_text(listed, encoding="utf-8")
+    os.replace(whole, profiles)
     folder = settings.home / "schemas" / "datasets" / "flood"
     text = (folder / f"{like}.yaml").read_text(encoding="utf-8").replace(f"id: {like}", f"id: {name}")
     partial = folder / f"{name}.partial"

@@ -205,6 +205,9 @@ def test_a_contract_that_is_added_while_landing_runs_is_landed(
     home.mkdir()
     shutil.copy(city.settings.home / "pyproject.toml", home)
     shutil.copytree(city.settings.home / "schemas", home / "schemas")
+    profiles = home / "schemas/profiles.yaml"
+    listed = profiles.read_text(encoding="utf-8").replace("- river_stage\n", "- river_stage\n      - creek_stage\n", 1)
+    profiles.write_text(listed, encoding="utf-8")
     code = city.settings.home
     city.settings = replace(city.settings, home=home)
     city.start(path=code)
