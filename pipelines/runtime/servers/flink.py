@@ -17,7 +17,8 @@ from pipelines.runtime.templates import fingerprint, render, write_text
 
 JOBMANAGER = "flink-jobmanager"
 TASKMANAGER = "flink-taskmanager"
-SLOTS = 8
+SLOTS = 10
+"""The city with every stream takes 5, a demo beside it 4."""
 _PROBE_TIMEOUT_S = 3.0
 _EXPORTS = (
     "java.rmi/sun.rmi.registry",
@@ -140,6 +141,7 @@ def _config(context: Context) -> str:
         "jobmanager_rpc_port": context.port(JOBMANAGER, "rpc"),
         "blob_port": context.port(JOBMANAGER, "blob"),
         "rest_port": context.port(JOBMANAGER, "rest"),
+        "slots": SLOTS,
         "taskmanager_rpc_port": context.port(TASKMANAGER, "rpc"),
         "taskmanager_data_port": context.port(TASKMANAGER, "data"),
     }
