@@ -19,7 +19,8 @@ def server(lake_services: Any) -> Settings:
 
 @pytest.fixture(scope="session")
 def database(lake_services: Any) -> Settings:
-    """The settings of an installation in which PostgreSQL runs."""
+    """A namespace that holds the whole catalogue, of an installation in which PostgreSQL runs."""
     lake_services.need("postgres")
-    settings: Settings = lake_services.namespace("exercise")
+    settings: Settings = lake_services.namespace("sampled")
+    settings.set_profile(None)
     return settings
