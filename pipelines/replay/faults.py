@@ -7,6 +7,7 @@ inside the dedupe horizon, a late record is the first with its key.
 
 from __future__ import annotations
 
+import operator
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from pipelines.contracts.model import ContractField, Dataset
+from pipelines.contracts.model import Comparison, ContractField, Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.kafka import MAX_PAYLOAD_BYTES
 from pipelines.contracts.validators import rule_fields
@@ -28,7 +29,12 @@ REFUSED = "refused:{reason}"
 LARGE_BYTES = 5 * 1024 * 1024
 NOT_A_NUMBER = "không đo được"
 _NUMBERS = frozenset({"decimal", "double", "integer", "bigint"})
-_STEPS = {"stage_m": Decimal("0.02"), "rain_mm": Decimal("0.1"), "confidence": Decimal("0.02")}
+_STEPS = {
+    "stage_m": Decimal("0.02"),
+    "forecast_stage_m": Decimal("0.01"),
+    "rain_mm": Decimal("0.1"),
+    "confidence": Decimal("0.02"),
+}
 _STEP = Decimal("0.5")
 
 
@@ -146,7 +152,7 @@ def _correction(dataset: Dataset, item: Delivery, reading: Reading, chance: rand
 
 
 def _other_content(dataset: Dataset, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The same key with one measure changed a little, downwards where there is room."""
+    """The same key with one measure changed a little, downwards where there is room and the row's order allows it."""
     measure = _need_measure(dataset, body)
     if measure.type.name == "boolean":
         return {**body, measure.name: not body[measure.name]}
@@ -154,8 +160,29 @@ def _other_content(dataset: Dataset, body: Mapping[str, Any]) -> dict[str, Any]:
     if measure.type.name in {"integer", "bigint"}:
         step = Decimal(1)
     old = Decimal(str(body[measure.name]))
-    new = old - step if old >= step else old + step
-    return {**body, measure.name: int(new) if measure.type.name in {"integer", "bigint"} else new}
+    ways = (old - step, old + step) if old >= step else (old + step,)
+    bodies = [{**body, measure.name: int(new) if measure.type.name in {"integer", "bigint"} else new} for new in ways]
+    return next((changed for changed in bodies if _in_order(dataset, changed)), bodies[0])
+
+
+_ORDERS: Mapping[str, Callable[[Decimal, Decimal], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def _in_order(dataset: Dataset, body: Mapping[str, Any]) -> bool:
+    """Whether the numbers of a reading stand as the contract's comparisons ask: a correction breaks no rule."""
+    rules = [rule for rule in dataset.quality if isinstance(rule, Comparison)]
+    pairs = [(rule, body.get(rule.left), body.get(rule.right)) for rule in rules]
+    numbers = [
+        (rule, left, right)
+        for rule, left, right in pairs
+        if left is not None and right is not None and dataset.field(rule.left).type.is_numeric
+    ]
+    return all(_ORDERS[rule.operator](Decimal(str(left)), Decimal(str(right))) for rule, left, right in numbers)
 
 
 def _measure(dataset: Dataset, body: Mapping[str, Any]) -> ContractField | None:
