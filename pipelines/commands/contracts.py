@@ -14,7 +14,7 @@ from pipelines.contracts import artifacts, validators
 from pipelines.contracts import build as files
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.contracts.targets import delta, kafka
-from pipelines.runtime.contracts import registry_of
+from pipelines.runtime.contracts import part_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
@@ -30,8 +30,9 @@ def checked_registry(settings: Settings) -> Registry:
     Raises:
         ContractErrors: all findings at once.
     """
-    validators.check(_whole(settings))
-    return registry_of(settings)
+    registry = _whole(settings)
+    validators.check(registry)
+    return part_of(settings, registry)
 
 
 def _whole(settings: Settings) -> Registry:

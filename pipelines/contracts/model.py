@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator as compare
 import re
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -230,6 +232,14 @@ class Completeness(Model):
     minimum_pct: Exact
 
 
+_ORDERS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "<": compare.lt,
+    "<=": compare.le,
+    ">": compare.gt,
+    ">=": compare.ge,
+}
+
+
 class Comparison(Model):
     """Two fields of a row stand in order wherever both are known."""
 
@@ -237,6 +247,10 @@ class Comparison(Model):
     left: Name
     operator: Literal["<", "<=", ">", ">="]
     right: Name
+
+    def holds(self, left: Any, right: Any) -> Any:
+        """Whether two known values stand in order; of two arrays of them, each pair."""
+        return _ORDERS[self.operator](left, right)
 
 
 class RequiredTogether(Model):
@@ -262,6 +276,11 @@ class Pattern(Model):
             raise ValueError("back references, look-around, flags and \\b, \\p are not the same in every engine")
         re.compile(value)
         return value
+
+    @property
+    def whole(self) -> str:
+        """The expression for a whole text, as Java and RE2 read it: Java's ``$`` ends before a line break."""
+        return rf"^(?:{self.pattern})\z"
 
 
 class Unique(Model):

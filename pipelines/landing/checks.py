@@ -191,7 +191,7 @@ def _required_when(rule: RequiredTogether) -> Check:
 
 def _pattern(rule: Pattern) -> Check:
     def failing(table: pa.Table) -> Column:
-        matches = pc.match_substring_regex(table[rule.field].cast(pa.string()), pattern=f"^(?:{rule.pattern})$")
+        matches = pc.match_substring_regex(table[rule.field].cast(pa.string()), pattern=rule.whole)
         return pc.fill_null(pc.invert(matches), False)
 
     return Check(f"pattern:{rule.field}", (rule.field,), f"{rule.field} matches {rule.pattern}", failing)

@@ -59,10 +59,8 @@ class Checker:
             expectations = self._gx.ExpectationSuite(
                 name=name,
                 expectations=[
-                    ExpectationConfiguration(
-                        type=data["type"], kwargs=data["kwargs"], meta={"rule": data["meta"]["rule"]}
-                    )
-                    for data in (item.to_data() for item in suite.expectations)
+                    ExpectationConfiguration(type=item.type, kwargs=dict(item.kwargs), meta={"rule": item.rule})
+                    for item in suite.expectations
                 ],
             )
             outcome = definition.get_batch({"dataframe": frame}).validate(expectations, result_format=_RESULT_FORMAT)

@@ -7,7 +7,6 @@ inside the dedupe horizon, a late record is the first with its key.
 
 from __future__ import annotations
 
-import operator
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -156,33 +155,23 @@ def _other_content(dataset: Dataset, body: Mapping[str, Any]) -> dict[str, Any]:
     measure = _need_measure(dataset, body)
     if measure.type.name == "boolean":
         return {**body, measure.name: not body[measure.name]}
-    step = _STEPS.get(measure.name, _STEP)
-    if measure.type.name in {"integer", "bigint"}:
-        step = Decimal(1)
+    is_whole = measure.type.name in {"integer", "bigint"}
+    step = Decimal(1) if is_whole else _STEPS.get(measure.name, _STEP)
     old = Decimal(str(body[measure.name]))
     ways = (old - step, old + step) if old >= step else (old + step,)
-    bodies = [{**body, measure.name: int(new) if measure.type.name in {"integer", "bigint"} else new} for new in ways]
+    bodies = [{**body, measure.name: int(new) if is_whole else new} for new in ways]
     return next((changed for changed in bodies if _in_order(dataset, changed)), bodies[0])
-
-
-_ORDERS: Mapping[str, Callable[[Decimal, Decimal], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 
 
 def _in_order(dataset: Dataset, body: Mapping[str, Any]) -> bool:
     """Whether the numbers of a reading stand as the contract's comparisons ask: a correction breaks no rule."""
-    rules = [rule for rule in dataset.quality if isinstance(rule, Comparison)]
-    pairs = [(rule, body.get(rule.left), body.get(rule.right)) for rule in rules]
-    numbers = [
-        (rule, left, right)
-        for rule, left, right in pairs
-        if left is not None and right is not None and dataset.field(rule.left).type.is_numeric
-    ]
-    return all(_ORDERS[rule.operator](Decimal(str(left)), Decimal(str(right))) for rule, left, right in numbers)
+    for rule in dataset.quality:
+        if not isinstance(rule, Comparison) or not dataset.field(rule.left).type.is_numeric:
+            continue
+        left, right = body.get(rule.left), body.get(rule.right)
+        if left is not None and right is not None and not rule.holds(Decimal(str(left)), Decimal(str(right))):
+            return False
+    return True
 
 
 def _measure(dataset: Dataset, body: Mapping[str, Any]) -> ContractField | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,12 +40,6 @@ from pipelines.replay.sample_columns import (
 from pipelines.replay.sample_values import Domain, generator
 from pipelines.runtime.errors import LakeError
 
-_HOLDS: dict[str, Callable[[Any, Any], Any]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 _PASSES = 12
 _MORE_ROWS = 1000
 _EPSILON = 1e-9
@@ -135,13 +128,7 @@ def duplicated(columns: list[Column]) -> Array:
     """Rows that repeat an earlier one in all of these columns, wherever all are known."""
     known = np.logical_and.reduce([c.known for c in columns])
     rows = np.flatnonzero(known)
-    codes = np.zeros(len(rows), dtype=np.int64)
-    for column in columns:
-        values = column.values[rows]
-        _, inverse = np.unique(values.astype(str) if values.dtype == object else values, return_inverse=True)
-        # Renumber after every column: the codes stay below the number of rows and cannot overflow.
-        _, codes = np.unique(codes * (int(inverse.max(initial=0)) + 1) + inverse, return_inverse=True)
-    _, first = np.unique(codes, return_index=True)
+    _, first = np.unique(_group_codes(columns, rows), return_index=True)
     repeats = np.ones(len(rows), dtype=bool)
     repeats[first] = False
     found = np.zeros(len(known), dtype=bool)
@@ -253,7 +240,7 @@ def _most(rule: Share, known: int) -> int:
 
 def _unmatched(rule: Pattern, column: Column) -> int:
     texts = pa.array(np.unique(column.values[column.known].astype(str)))
-    matched = pc.match_substring_regex(texts, f"^(?:{rule.pattern})$")
+    matched = pc.match_substring_regex(texts, rule.whole)
     return len(texts) - int(pc.sum(matched.cast(pa.int64())).as_py() or 0)
 
 
@@ -261,7 +248,7 @@ def _out_of_order(rule: Comparison, drawn: Mapping[str, Column]) -> Array:
     left, right = drawn[rule.left], drawn[rule.right]
     both = left.known & right.known
     first, second = aligned(left, right)
-    broken: Array = both & ~_HOLDS[rule.operator](first, second).astype(bool)
+    broken: Array = both & ~rule.holds(first, second).astype(bool)
     return broken
 
 
@@ -296,14 +283,21 @@ def _move(drawn: dict[str, Column], rule: Comparison, moved: ContractField, othe
 def _groups(by: list[Column], known: Array) -> Iterator[Array]:
     """The known rows of every group."""
     rows = np.flatnonzero(known)
-    codes = np.zeros(len(rows), dtype=np.int64)
-    for column in by:
-        values = column.values[rows]
-        _, inverse = np.unique(values.astype(str) if values.dtype == object else values, return_inverse=True)
-        _, codes = np.unique(codes * (int(inverse.max(initial=0)) + 1) + inverse, return_inverse=True)
+    codes = _group_codes(by, rows)
     order = np.argsort(codes, kind="stable")
     bounds = np.flatnonzero(np.diff(codes[order])) + 1
     yield from (rows[part] for part in np.split(order, bounds) if len(part))
+
+
+def _group_codes(columns: list[Column], rows: Array) -> Array:
+    """A number for each of `rows` that is equal where all of these columns are equal."""
+    codes: Array = np.zeros(len(rows), dtype=np.int64)
+    for column in columns:
+        values = column.values[rows]
+        _, inverse = np.unique(values.astype(str) if values.dtype == object else values, return_inverse=True)
+        # Renumber after every column: the codes stay below the number of rows and cannot overflow.
+        _, codes = np.unique(codes * (int(inverse.max(initial=0)) + 1) + inverse, return_inverse=True)
+    return codes
 
 
 def _are_in(values: Array, allowed: Array) -> bool:

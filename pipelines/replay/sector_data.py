@@ -7,7 +7,6 @@ reporter in two spellings, as in real registers.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -170,12 +169,3 @@ def _person(chance: random.Random) -> tuple[str, str]:
 
 def _between(chance: random.Random, low: Any, high: Any) -> Decimal:
     return Decimal(str(round(chance.uniform(float(low), float(high)), 6)))
-
-
-def sample(registry: Registry, seed: int, scale: float) -> Mapping[str, list[Row]]:
-    """The rows of every sector table by dataset id; `scale` multiplies tickets, assets and facilities."""
-    return {
-        "feedback_ticket": tickets(registry, seed, max(1, round(TICKETS * scale))),
-        "road_asset": assets(registry, seed, max(1, round(ASSETS * scale))),
-        "med_price": prices(registry, seed, max(1, round(FACILITIES * scale))),
-    }

@@ -14,7 +14,15 @@ def registry_of(settings: Settings) -> Registry:
         ContractErrors: every finding of every file.
         LakeError: the namespace's profile is not defined any more.
     """
-    registry = load_registry(settings.home / "schemas")
+    return part_of(settings, load_registry(settings.home / "schemas"))
+
+
+def part_of(settings: Settings, registry: Registry) -> Registry:
+    """What the settings' namespace holds of a registry that is loaded already.
+
+    Raises:
+        LakeError: the namespace's profile is not defined any more.
+    """
     try:
         return registry.only(settings.profile)
     except KeyError as error:

@@ -30,6 +30,7 @@ from pipelines.contracts.names import backtick, literal
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import header, yaml_file
 from pipelines.contracts.support import Elsewhere, Native, Refused, Support
+from pipelines.contracts.targets import great_expectations
 from pipelines.contracts.targets.delta import PROPERTIES, arrow_schema, comment
 
 TARGET = "dbt"
@@ -181,13 +182,11 @@ def _rule(mart: Dataset, rule: Rule) -> tuple[str, str] | None:
     if isinstance(rule, RequiredTogether):
         condition = f"{backtick(rule.when)} = {literal(rule.equals)} and {backtick(rule.field)} is null"
         return f"{rule.field} is unknown where {rule.when} is {rule.equals}", condition
-    if isinstance(rule, Pattern):
-        escaped = rule.pattern.replace("\\", "\\\\")
-        return f"{rule.field} does not match", f"not {backtick(rule.field)} rlike {literal(f'^(?:{escaped})$')}"
-    if isinstance(rule, Unique):
-        listed = ", ".join(backtick(name) for name in rule.fields)
-        known = " and ".join(f"{backtick(name)} is not null" for name in rule.fields)
-        return f"{', '.join(rule.fields)} is not unique", f"{known} and count(*) over (partition by {listed}) > 1"
+    if isinstance(rule, Pattern | Unique):
+        broken = str(great_expectations.of_rule(mart, rule).breaks)
+        if isinstance(rule, Pattern):
+            return f"{rule.field} does not match", broken
+        return f"{', '.join(rule.fields)} is not unique", broken
     if isinstance(rule, RowCount | Completeness | Share | Total):
         return None
     assert_never(rule)

@@ -444,10 +444,9 @@ def _text_field(dataset: Dataset, rule: str, name: str) -> None:
 def _pattern(dataset: Dataset, name: str, rule: Pattern, columns: tuple[str, ...]) -> Expectation:
     _known(dataset, name, columns, rule.field)
     _text_field(dataset, name, rule.field)
-    # Java's $ also stands before a last line break, \z does not. Spark's parser reads a backslash of a literal as an
-    # escape.
-    whole = rf"^(?:{rule.pattern})\z".replace("\\", "\\\\")
-    breaks = f"NOT {backtick(rule.field)} RLIKE {literal(whole)}"
+    # Spark's parser reads a backslash of a literal as an escape.
+    escaped = rule.whole.replace("\\", "\\\\")
+    breaks = f"NOT {backtick(rule.field)} RLIKE {literal(escaped)}"
     said = Text(vi=f"{rule.field} theo mẫu {rule.pattern}", en=f"{rule.field} matches {rule.pattern}")
     return _unexpected(name, f"SELECT 1 FROM {{batch}} WHERE {breaks}", said, breaks)
 

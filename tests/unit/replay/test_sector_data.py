@@ -9,10 +9,16 @@ import pytest
 
 from pipelines.contracts.registry import Registry
 from pipelines.gateway import normalise
+from pipelines.replay.sample import CALIBRATED
 from pipelines.replay.sector import create_statements, source_columns
-from pipelines.replay.sector_data import sample
+from pipelines.replay.sector_data import Row
 
 HOME = Path(__file__).resolve().parents[3]
+
+
+def sample(registry: Registry, seed: int, scale: float) -> dict[str, list[Row]]:
+    """The rows of every calibrated table by dataset id."""
+    return {name: rows(registry, seed, scale) for name, rows in CALIBRATED.items()}
 
 
 def test_the_baselines_hold(registry: Registry) -> None:
