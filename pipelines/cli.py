@@ -65,6 +65,9 @@ COMMANDS: dict[str, Mount] = {
     "ledger": Mount(
         "pipelines.commands.ledger", "ledger_app", "What became of every record; fails when it does not add up."
     ),
+    "deadletter": Mount(
+        "pipelines.commands.deadletter", "deadletter_app", "Records that could not be used, and their way back."
+    ),
     "ingest": Mount(
         "pipelines.ingestion.commands", "ingest_app", "The sector tables that are read, and their newest loads."
     ),
