@@ -104,7 +104,8 @@ def seal(
         return _record(dataset, source.encode(), data, source, received_at, as_came=True)
 
     known = {f.name for f in dataset.fields} | {"origin", "revision"}
-    extra = {k: v for k, v in body.items() if k not in known}
+    # A newer contract may take these up from the raw topic: their text must be NFC then, too.
+    extra = {k: text(v) if isinstance(v, str) else v for k, v in body.items() if k not in known}
     if protected:
         try:
             tokens, clear = _tokens(dataset, body, tokeniser)

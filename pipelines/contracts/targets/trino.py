@@ -129,7 +129,7 @@ def steward_views(catalog: str, protected: tuple[str, ...]) -> Mapping[str, str]
     """The quality tables that stewards read, table → DDL of its view ``live.quality_<table>``.
 
     Refused bytes and quarantined rows are never shown; of ``protected`` datasets the detail is left out too, because
-    an error message may quote a value.
+    an error message may quote a value. A job that was rebuilt refuses a record again: stewards see it once.
     """
     listed = ", ".join(literal(dataset) for dataset in protected)
     detail = f"CASE WHEN dataset IN ({listed}) THEN NULL ELSE detail END AS detail" if protected else "detail"
@@ -138,8 +138,8 @@ def steward_views(catalog: str, protected: tuple[str, ...]) -> Mapping[str, str]
         "verdict": "*",
         "result": "*",
         "outcome": "*",
-        "dead_letter": f"{provenance}, raw_topic, reason, {detail}",
-        "quarantine": f"{provenance}, reason, {detail}",
+        "dead_letter": f"DISTINCT {provenance}, raw_topic, reason, {detail}",
+        "quarantine": f"DISTINCT {provenance}, reason, {detail}",
     }
     return {
         table: (
