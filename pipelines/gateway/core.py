@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
@@ -49,6 +52,7 @@ _IDLE_S = 0.25
 _TURN_S = 0.002
 _CLOSE_TIMEOUT_S = 8.0
 _AT_ONCE = 64
+_LOOK_S = 0.5
 
 
 @dataclass(eq=False, slots=True)
@@ -69,6 +73,31 @@ class _Sealed:
     dropped: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the core saw last, at most a second ago.
+
+    `waiting` counts spooled records by dataset, `damaged` those that the disk changed; `problems` says why records of
+    a dataset wait although Kafka answers; `outcomes` counts records by dataset and outcome since the start.
+    """
+
+    is_connected: bool
+    last_error: str
+    waiting: Mapping[str, int]
+    spool_bytes: int
+    spool_limit_bytes: int
+    is_spool_full: bool
+    damaged: int
+    problems: Mapping[str, str]
+    in_flight_bytes: int
+    outcomes: Mapping[tuple[str, str], int]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether records can be taken: Kafka answers, or the spool has room."""
+        return self.is_connected or not self.is_spool_full
+
+
 class Core:
     """Use it as a context manager; `submit` is thread-safe. `limits` bound what it takes."""
 
@@ -82,11 +111,12 @@ class Core:
         """`bootstrap` gives Kafka's addresses; by default those of the local services.
 
         Raises:
-            SpoolFailed: the spool of an earlier gateway cannot be opened.
+            LakeError: another gateway of the namespace runs, or the spool of an earlier one cannot be opened.
         """
         self.settings, self.limits = settings, limits or Limits()
         self.streams = {dataset.id: dataset for dataset in registry.streams()}
         self.gateway = Gateway.open(registry, settings)
+        self._lease = _lease(settings)
         self.spool = Spool(spool_folder(settings), self.limits.spool_bytes)
         self.outlet = Outlet(settings, self.spool, bootstrap or (lambda: endpoints(settings).kafka))
         self.outcomes: Counter[tuple[str, str]] = Counter()
@@ -95,7 +125,10 @@ class Core:
         self._lock = threading.Lock()
         self._bytes = self._submissions = 0
         self._thread = threading.Thread(target=self._run, name="gateway-core", daemon=True)
-        self._is_closing = False
+        self._is_closing = self.has_failed = False
+        self._look_at = 0.0
+        self.on_failure: Callable[[], None] = lambda: None
+        self.state = self._look()
 
     def __enter__(self) -> Core:
         """Begin."""
@@ -123,8 +156,8 @@ class Core:
         Raises:
             UnknownDataset, NotAllowed, UnknownFormat, Oversized, Throttled, Busy: nothing was taken.
         """
-        dataset = self.check(submission)
         size = len(submission.body)
+        dataset = self.check(submission.dataset, submission.media_type, submission.source, size)
         with self._lock:
             if self._is_closing:
                 raise Busy("The gateway ends.", "Send it again.", self.limits.retry_after_s)
@@ -145,27 +178,28 @@ class Core:
             self._submissions += 1
             self._bytes += size
         future: Future[Receipt] = Future()
+        # What was taken is settled, whether or not its sender still waits.
+        future.set_running_or_notify_cancel()
         future.add_done_callback(partial(self._release, size))
         self._queue.put(_Job(submission, dataset, future))
         return future
 
-    def check(self, submission: Submission) -> Dataset:
-        """The dataset of a submission that may be taken, as far as can be said without reading the body.
+    def check(self, dataset_id: str, media_type: str, source: Source, size_bytes: int) -> Dataset:
+        """The dataset of a body that may be taken, as far as can be said without reading it.
 
         Raises:
             UnknownDataset, NotAllowed, UnknownFormat, Oversized: it may not.
         """
-        if not submission.source.may_send(submission.dataset):
-            allowed = ", ".join(submission.source.datasets)
-            what = f"{submission.source.name} may not send to {submission.dataset!r}."
-            raise NotAllowed(what, f"It is bound to: {allowed}.")
-        dataset = self.streams.get(submission.dataset)
+        dataset = self.streams.get(dataset_id)
         if dataset is None:
-            raise UnknownDataset(f"There is no stream {submission.dataset!r} in {self.settings.namespace}.")
-        if len(submission.body) > self.limits.body_bytes:
-            what = f"The body has {len(submission.body)} bytes; at most {self.limits.body_bytes} are taken."
+            raise UnknownDataset(f"There is no stream {dataset_id!r} in {self.settings.namespace}.")
+        if not source.may_send(dataset_id):
+            what = f"{source.name} may not send to {dataset_id}."
+            raise NotAllowed(what, f"It is bound to: {', '.join(source.datasets)}.")
+        if size_bytes > self.limits.body_bytes:
+            what = f"The body has {size_bytes} bytes; at most {self.limits.body_bytes} are taken."
             raise Oversized(what, "Send smaller batches.")
-        parser(dataset, submission.media_type, submission.source)
+        parser(dataset, media_type, source)
         return dataset
 
     def _bucket(self, source: Source) -> TokenBucket:
@@ -183,16 +217,37 @@ class Core:
 
     def _run(self) -> None:
         try:
-            while True:
+            ends = False
+            while not ends:
                 jobs, ends = self._next()
                 for job in jobs:
                     self._take(job)
                 self.outlet.turn(0 if jobs else _TURN_S)
-                if ends:
-                    break
-        finally:
+                if time.monotonic() >= self._look_at:
+                    self._look_at = time.monotonic() + _LOOK_S
+                    self.state = self._look()
             self.outlet.close(_CLOSE_TIMEOUT_S)
+        except Exception:
+            log.exception("the core failed; the gateway ends")
+            self._is_closing = self.has_failed = True
+            self.on_failure()
+        finally:
             self.spool.close()
+            self._lease.release()
+
+    def _look(self) -> State:
+        return State(
+            is_connected=self.outlet.is_connected,
+            last_error=self.outlet.last_error,
+            waiting={dataset: count for dataset, count in sorted(self.spool.waiting.items()) if count},
+            spool_bytes=self.spool.used_bytes,
+            spool_limit_bytes=self.limits.spool_bytes,
+            is_spool_full=self.outlet.is_full,
+            damaged=self.spool.damaged,
+            problems=self.outlet.problems,
+            in_flight_bytes=self._bytes,
+            outcomes=dict(sorted(self.outcomes.items())),
+        )
 
     def _next(self) -> tuple[list[_Job], bool]:
         """What was submitted since; waits only while nothing is on its way to Kafka."""
@@ -297,6 +352,19 @@ class Core:
         for item in receipt.refused:
             self.outcomes[job.dataset.id, item.reason] += 1
         job.future.set_result(receipt)
+
+
+def _lease(settings: Settings) -> FileLock:
+    """The right to the spool; the kernel gives it back when the process dies."""
+    folder = spool_folder(settings)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        what = f"Another gateway of the namespace {settings.namespace} runs."
+        raise LakeError(what, "End it first: lake stop, or the process that holds the spool.") from None
+    return lock
 
 
 def spool_folder(settings: Settings) -> Path:

@@ -25,7 +25,7 @@ from filelock import FileLock
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.system import ORIGINS
 from pipelines.runtime.errors import LakeError
-from pipelines.runtime.settings import Settings
+from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
 
 DEFAULT_RATE_PER_S = 5_000.0
 DEFAULT_LIFE = timedelta(days=365)
@@ -56,8 +56,9 @@ class Source:
     """A sender: a department's system, a field gateway, a device.
 
     `name` stands in the header of every record that it sends. `origin` is what its records are (observed, replay,
-    synthetic). `datastreams` says for the ids of its SensorThings server which fields of the contract a Datastream
-    stands for: id → {field: value}, with `dataset` among them.
+    synthetic). `is_delegated`: it sends for other agencies than its own, which own the datasets. `datastreams` says
+    for the ids of its SensorThings server which fields of a contract a Datastream stands for: id → {field: value},
+    with `dataset` among them.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Source:
     datasets: tuple[str, ...]
     rate_per_s: float = DEFAULT_RATE_PER_S
     origin: str = "observed"
+    is_delegated: bool = False
     datastreams: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     tokens: tuple[Token, ...] = field(default=(), repr=False)
 
@@ -160,6 +162,9 @@ def create_token(settings: Settings, registry: Registry, wanted: Source, life: t
         if known:
             source = replace(source, tokens=known.tokens, datastreams=known.datastreams)
         _check(source, registry)
+        if settings.namespace == DEFAULT_NAMESPACE and source.origin != "observed":
+            what = f"Records of the origin {source.origin!r} do not belong among the observed data of the city."
+            raise LakeError(what, "Set LAKE_NAMESPACE to that of an exercise.")
         if life <= timedelta(0):
             raise LakeError("A token lives longer than no time.", "Give --days a positive number.")
         digest = hashlib.sha256(secret.encode()).hexdigest()
@@ -228,6 +233,11 @@ def _check(source: Source, registry: Registry) -> None:
     streams = {dataset.id for dataset in registry.streams()}
     if unknown := sorted(set(source.datasets) - streams):
         raise LakeError(f"No stream is called {', '.join(unknown)}.", f"Streams: {', '.join(sorted(streams))}.")
+    others = sorted({name for name in source.datasets if registry.dataset(name).owner != source.agency})
+    if others and not source.is_delegated:
+        owners = ", ".join(f"{name} ({registry.dataset(name).owner})" for name in others)
+        what = f"{source.agency} does not own {owners}."
+        raise LakeError(what, "Give --delegated when the owner has agreed that it sends in its place.")
     if source.origin not in ORIGINS:
         raise LakeError(f"The origin {source.origin!r} is unknown.", f"Allowed: {', '.join(ORIGINS)}.")
     if not 0 < source.rate_per_s <= 1_000_000:

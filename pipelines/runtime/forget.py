@@ -42,7 +42,8 @@ def forget_namespace(settings: Settings, report: services.Report = services.sile
     finally:
         session.stop()
     execute_at(ends.trino, PLATFORM_USER, f'DROP CATALOG IF EXISTS "{settings.catalog}"')
-    for folder in (settings.lake_root / settings.namespace, *(settings.state / "services").glob(f"{prefix}*")):
+    own = (settings.lake_root / settings.namespace, settings.state / "gateway" / settings.namespace)
+    for folder in (*own, *(settings.state / "services").glob(f"{prefix}*")):
         shutil.rmtree(folder, ignore_errors=True)
     settings.set_profile(None)
     report("tables", "removed")

@@ -110,7 +110,7 @@ def test_items_and_a_single_object_are_told_apart(core: Core) -> None:
 
 
 def test_what_may_not_be_sent_is_said_before_it_is_read(core: Core) -> None:
-    with pytest.raises(NotAllowed, match="may not send to 'lane_minute'"):
+    with pytest.raises(NotAllowed, match=r"may not send to lane_minute\. It is bound to: river_stage"):
         core.submit(submission([], "lane_minute"))
     with pytest.raises(UnknownDataset):
         core.submit(submission([], "gone"))
