@@ -114,6 +114,7 @@ class Core:
             LakeError: another gateway of the namespace runs, or the spool of an earlier one cannot be opened.
         """
         self.settings, self.limits = settings, limits or Limits()
+        self.registry = registry
         self.streams = {dataset.id: dataset for dataset in registry.streams()}
         self.gateway = Gateway.open(registry, settings)
         self._lease = _lease(settings)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import signal
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
+import msgspec
 import uvicorn
 
 from pipelines.contracts.registry import Registry
+from pipelines.contracts.targets.openapi import gateway_document
 from pipelines.gateway.core import Core
 from pipelines.gateway.http import application
 from pipelines.gateway.limits import Limits
@@ -62,7 +65,7 @@ def run(settings: Settings, registry: Registry, address: Address, limits: Limits
     """
     address.check()
     with Core(settings, registry, limits) as core:
-        app = application(core, Sources(settings), Metrics(core), document(core))
+        app = application(core, Sources(settings), Metrics(core), partial(_document, core))
         config = uvicorn.Config(
             app,
             host=address.host,
@@ -88,9 +91,8 @@ def run(settings: Settings, registry: Registry, address: Address, limits: Limits
         raise LakeError("The gateway's core failed.", "Its log says why; records without a receipt were not taken.")
 
 
-def document(core: Core) -> Callable[[], bytes]:
-    """The OpenAPI description of a core's streams."""
-    return lambda: b"{}"
+def _document(core: Core) -> bytes:
+    return msgspec.json.encode(gateway_document(core.registry))
 
 
 @contextmanager
