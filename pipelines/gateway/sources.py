@@ -201,7 +201,8 @@ def revoke(settings: Settings, name: str, token_id: str | None = None) -> tuple[
 def set_datastream(
     settings: Settings, registry: Registry, name: str, datastream: str, fields: Mapping[str, str]
 ) -> None:
-    """Say what a Datastream of a source's SensorThings server stands for: `dataset` and fields of its contract.
+    """Say what a Datastream of a source's SensorThings server stands for: `dataset`, fields of its contract, and the
+    `unit` of its results where it is not the field's own.
 
     Raises:
         LakeError: no such source, a dataset to which it is not bound, or an unknown field.
@@ -214,7 +215,7 @@ def set_datastream(
         if not source.may_send(dataset):
             allowed = ", ".join(source.datasets)
             raise LakeError(f"{name} is not bound to the dataset {dataset!r}.", f"It is bound to: {allowed}.")
-        unknown = sorted(fields.keys() - registry.dataset(dataset).has - {"dataset"})
+        unknown = sorted(fields.keys() - registry.dataset(dataset).has - {"dataset", "unit"})
         if unknown:
             known = ", ".join(sorted(registry.dataset(dataset).has))
             raise LakeError(f"{dataset} has no field {', '.join(unknown)}.", f"Its fields: {known}.")

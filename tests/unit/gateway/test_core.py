@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -26,27 +24,12 @@ from pipelines.gateway.submission import (
     UnknownDataset,
     UnknownFormat,
 )
-from pipelines.runtime.errors import ServiceError
 from pipelines.runtime.settings import Settings
 
-HOME = Path(__file__).resolve().parents[3]
+from .conftest import no_kafka
+
 RECEIVED = datetime(2025, 10, 27, 13, 0, 5, tzinfo=UTC)
 SOURCE = Source("gw-1", "H57.NNMT", ("river_stage", "violation_event", "gone"))
-
-
-def no_kafka() -> str:
-    raise ServiceError("kafka is not running.")
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings.load({"LAKE_HOME": str(HOME), "LAKE_STATE": str(tmp_path), "LAKE_NAMESPACE": "unit"})
-
-
-@pytest.fixture
-def core(settings: Settings, registry: Registry) -> Iterator[Core]:
-    with Core(settings, registry, bootstrap=no_kafka) as running:
-        yield running
 
 
 def reading(minute: int, stage: object = 3.5) -> dict[str, object]:
