@@ -32,8 +32,10 @@ COMMANDS: dict[str, Mount] = {
     ),
     "up": Mount("pipelines.runtime.commands", "services_app:up", "Start the local services."),
     "down": Mount("pipelines.runtime.commands", "services_app:down", "End exactly what `lake up` began."),
-    "start": Mount("pipelines.commands.namespace", "start_app", "Apply the contracts, start jobs and landing."),
-    "stop": Mount("pipelines.commands.namespace", "stop_app", "End jobs' supervisor and landing of the namespace."),
+    "start": Mount(
+        "pipelines.commands.namespace", "start_app", "Apply the contracts, start gateway, jobs and landing."
+    ),
+    "stop": Mount("pipelines.commands.namespace", "stop_app", "End gateway, landing and the jobs' supervisor."),
     "status": Mount(
         "pipelines.commands.status", "services_app:status", "Show services, jobs and the freshness of every dataset."
     ),
@@ -61,6 +63,9 @@ COMMANDS: dict[str, Mount] = {
         "Fill every table and send every stream with synthetic samples.",
     ),
     "jobs": Mount("pipelines.commands.jobs", "jobs_app", "The stream jobs of the namespace."),
+    "gateway": Mount(
+        "pipelines.gateway.commands", "gateway_app", "The door for devices and departments: HTTP, tokens, spool."
+    ),
     "landing": Mount("pipelines.landing.commands", "landing_app", "From Kafka to Delta tables."),
     "ledger": Mount(
         "pipelines.commands.ledger", "ledger_app", "What became of every record; fails when it does not add up."

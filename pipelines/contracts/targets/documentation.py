@@ -11,6 +11,7 @@ from pipelines.contracts import durations
 from pipelines.contracts.catalogue import agency, basis_title, in_order, inputs, legal_bases, source_kind
 from pipelines.contracts.domains import domain_of
 from pipelines.contracts.markdown import escape, joined, names, section, table
+from pipelines.contracts.media_types import media_types
 from pipelines.contracts.model import ContractField, Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import markdown_file
@@ -77,6 +78,10 @@ def _facts(dataset: Dataset, registry: Registry) -> Iterator[tuple[str, str]]:
         yield "Thời điểm · Event time", f"`{dataset.event_time}`"
     if dataset.stream:
         yield "Chu kỳ · Cadence", both(durations.words(dataset.stream.cadence))
+        yield "Nhận theo · Accepted formats", names(dataset.stream.accepts)
+        yield "Kiểu nội dung · Media types", names(media_types(dataset))
+        if dataset.stream.device:
+            yield "Thiết bị · Device", f"`{dataset.stream.device}`, đăng ký ở · registered in `{dataset.register}`"
     if dataset.sector:
         schedule = f"`{dataset.sector.schema_name}.{dataset.sector.table}`, `{dataset.sector.schedule}`"
         yield "Bảng nguồn, lịch đọc · Source table, schedule", schedule

@@ -86,7 +86,9 @@ def test_the_peak_of_the_flood_goes_up_to_the_gauge():
         ("silver.river_stage.stage_m", "identity", "dbt fct_river_stage"),
         ("clean.river_stage.stage_m", "identity", "landing"),
         ("raw.river_stage.stage_m", "identity", "flink flood"),
+        ("fiware.WaterObserved.height", "identity", "gateway"),
         ("sender.river_stage.stage_m", "identity", "gateway"),
+        ("sensorthings.result", "identity", "gateway"),
     ]
     assert up("kpi_flood_alarm.peak_stage_m")[0].detail == "MAX(stage_m)"
 
