@@ -65,11 +65,15 @@ COMMANDS: dict[str, Mount] = {
     "ledger": Mount(
         "pipelines.commands.ledger", "ledger_app", "What became of every record; fails when it does not add up."
     ),
+    "deadletter": Mount(
+        "pipelines.commands.deadletter", "deadletter_app", "Records that could not be used, and their way back."
+    ),
     "ingest": Mount(
         "pipelines.ingestion.commands", "ingest_app", "The sector tables that are read, and their newest loads."
     ),
     "run": Mount("pipelines.commands.run", "run_app", "The steps of a warehouse run, as Airflow calls them."),
     "quality": Mount("pipelines.quality.commands", "quality_app", "Verdicts, reports and decisions of the stewards."),
+    "cap": Mount("pipelines.publishing.cap.commands", "cap_app", "Public alerts in CAP 1.2: draft, release, cancel."),
     "publication": Mount("pipelines.publishing.commands", "publication_app", "What is published, and going back."),
     "maintain": Mount(
         "pipelines.publishing.commands", "maintain_app", "Compact, clean and vacuum without killing a pin."

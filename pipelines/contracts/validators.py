@@ -51,6 +51,7 @@ UNIT_SUFFIXES: dict[str, str] = {
     "m": "_m",
     "mm": "_mm",
     "km/h": "_kmh",
+    "m/h": "_mh",
     "%": "_pct",
     "s": "_s",
     "h": "_h",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -11,11 +12,14 @@ from pipelines.commands.demo import REPLAYS, wait_until_settled
 from pipelines.contracts.targets.trino import is_live
 from pipelines.landing.ledger import ledger
 from pipelines.replay.catalog import make_replay
+from pipelines.replay.kept import letters
+from pipelines.replay.resend import Decision, Resender
 from pipelines.replay.sender import send_replay
 from pipelines.runtime.services import endpoints
 from pipelines.serving.trino import Client, QueryError
 
 pytestmark = pytest.mark.timeout(1500)
+T0 = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def _query(run: DemoRun, sql: str, user: str = "analyst") -> list[tuple[object, ...]]:
@@ -126,3 +130,30 @@ def test_sending_the_same_replay_again_changes_nothing(demo_run: DemoRun) -> Non
         assert entries[name].received == 2 * truth.sent
         assert entries[name].refused == 2 * truth.refused_total
         assert entries[name].inserted == truth.silver_rows
+
+
+def test_sending_again_what_was_kept_changes_nothing_and_is_counted(demo_run: DemoRun) -> None:
+    settings, registry = demo_run.settings, demo_run.registry
+    resender = Resender(settings, registry, endpoints(settings).kafka)
+    names = ("river_stage", "lane_minute", "violation_event")
+    before = {name: rows(settings, registry.dataset(name)) for name in names}
+    refused = letters(settings)
+    assert {letter.place.dataset for letter in refused} >= set(names)
+    arrived = resender.arrived("river_stage", T0)
+    assert arrived >= before["river_stage"].num_rows
+    decision = Decision("kiểm thử", "gửi lại nguyên trạng")
+    sent = resender.letters([letter.place for letter in refused], decision, origin="replay")
+    assert sent.total() == len(refused)
+    wait_until_settled(settings, registry, 240)
+    for name, table in before.items():
+        assert rows(settings, registry.dataset(name)).equals(table), name
+    assert ledger(settings, registry).violations == ()
+    # What was refused for its content is refused again, by the name of a new place; the old one says that it was sent.
+    now = letters(settings)
+    assert sum(1 for letter in now if letter.resent == 1) == len(refused)
+    # Out of bronze went the refused readings too, but for those that the gateway had kept out of the topic.
+    from_bronze = [x for x in refused if x.place.dataset == "river_stage" and x.reason != "too_large"]
+    assert from_bronze
+    assert len(now) == 2 * len(refused) + len(from_bronze)
+    # Bronze holds every sending; what would be sent next time is what it was.
+    assert resender.arrived("river_stage", T0) == arrived

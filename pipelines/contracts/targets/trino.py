@@ -152,16 +152,24 @@ def steward_views(catalog: str, protected: tuple[str, ...]) -> Mapping[str, str]
 
 CATALOG_TABLES = ("dataset", "field", "lineage")
 """The tables of ``catalog`` that everybody may read: they say what there is, never what is in it."""
+CAP_MESSAGE_COLUMNS = (
+    *("cap_identifier", "chain", "station_id", "cap_status", "cap_msg_type", "alarm_level", "cap_severity"),
+    *("headline_vi", "sender", "issued_at", "expires_at", "cap_references", "ward_codes", "origin"),
+    *("source_identifier", "recorded_at", "xml_sha256", "xml"),
+)
+"""What everybody may read of the register of alerts: all but the names of officers and their words to each other."""
 
 
 def catalog_views(catalog: str) -> Mapping[str, str]:
     """The catalogue tables that people read, table → DDL of its view ``live.catalog_<table>``."""
+    selected = {table: "*" for table in CATALOG_TABLES}
+    selected["cap_message"] = ", ".join(double_quote(column) for column in CAP_MESSAGE_COLUMNS)
     return {
         table: (
             f"CREATE OR REPLACE VIEW {_table(catalog, LIVE, f'catalog_{table}')} SECURITY DEFINER AS "
-            f"SELECT * FROM {_table(catalog, 'catalog', table)}"
+            f"SELECT {columns} FROM {_table(catalog, 'catalog', table)}"
         )
-        for table in CATALOG_TABLES
+        for table, columns in selected.items()
     }
 
 

@@ -40,10 +40,10 @@ class Function:
 
 @dataclass(frozen=True)
 class Functions:
-    """All declared functions, and which code list columns a `$parameter` of a SQL file holds."""
+    """All declared functions, and which columns of which code lists a `$parameter` of a SQL file holds."""
 
     functions: Mapping[str, Function]
-    parameters: Mapping[str, tuple[str, tuple[str, ...]]]
+    parameters: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]]
 
     def take_out(self, statement: str, known: Mapping[str, Relation]) -> tuple[str, Mapping[str, Relation]]:
         """Replace every call by the name of a relation; returns the statement and ``known`` with these relations.
@@ -94,12 +94,13 @@ class Functions:
         if time is not None:
             names["$time"] = source.columns[time]
         for argument in arguments:
-            if match := _PARAMETER.match(argument):
-                code_list, columns = self.parameters[match["parameter"]]
-                names |= {
-                    f"{match['argument']}.{column}": (Dependency(f"codelist.{code_list}", column),)
-                    for column in columns
-                }
+            match = _PARAMETER.match(argument)
+            # A duration of a contract is a setting: no column comes from it.
+            if match and not match["parameter"].endswith("_ms"):
+                for code_list, columns in self.parameters[match["parameter"]]:
+                    for column in columns:
+                        name = f"{match['argument']}.{column}"
+                        names[name] = (*names.get(name, ()), Dependency(f"codelist.{code_list}", column))
         return names
 
 
@@ -117,7 +118,10 @@ def load_functions() -> Functions:
         )
         for name, said in data["functions"].items()
     }
-    parameters = {name: (said["code_list"], tuple(said["columns"])) for name, said in data["parameters"].items()}
+    parameters = {
+        name: tuple((code_list, tuple(columns)) for code_list, columns in said.items())
+        for name, said in data["parameters"].items()
+    }
     return Functions(functions, parameters)
 
 

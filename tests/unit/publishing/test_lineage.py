@@ -112,6 +112,16 @@ def test_the_alarm_function_is_known_by_its_declaration():
     assert ("clean.river_stage.disposition", "filter") in rows
 
 
+def test_free_storage_comes_from_the_level_and_the_storage_table():
+    found = {source for source, how in edges_into("agg.reservoir_state.free_storage_mm3") if how == "function"}
+    assert found == {
+        "clean.reservoir_op.level_m",
+        "clean.reservoir_op.qc_flag",
+        "codelist.reservoirs.normal_level_m",
+        "codelist.reservoir_storage.storage_mm3",
+    }
+
+
 def test_a_time_window_is_told_from_a_group():
     found = next(
         e for e in LINEAGE.next(Column("agg.lane_flow_5min", "vehicle_count")) if e.source.field == "vehicle_count"
@@ -139,8 +149,9 @@ def test_a_token_says_of_which_clear_column_and_reaches_no_view():
 
 def test_the_declared_functions_are_those_of_the_java_sources():
     functions = load_functions().functions
-    text = (JAVA / "FloodAlarm.java").read_text(encoding="utf-8")
-    assert tuple(functions["floodalarm"].adds) == tuple(re.findall(r'DataTypes\.FIELD\("(\w+)"', text))
+    for name in ("FloodAlarm", "RainAccumulation", "ReservoirState", "RiverTrend", "UrbanDepth"):
+        text = (JAVA / f"{name}.java").read_text(encoding="utf-8")
+        assert tuple(functions[name.lower()].adds) == tuple(re.findall(r'DataTypes\.FIELD\("(\w+)"', text)), name
     text = (JAVA / "Disposition.java").read_text(encoding="utf-8")
     assert re.findall(r'DataTypes\.FIELD\("(\w+)"', text) == ["disposition"]
     assert set(functions["disposition"].adds) == {"disposition", "rowtime"}

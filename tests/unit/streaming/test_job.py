@@ -13,9 +13,11 @@ from pipelines.runtime.settings import Settings
 from pipelines.streaming.job import (
     Job,
     alarm_levels,
+    durations,
     job_sql,
     jobs_of,
     plan,
+    reservoir_tables,
     split_statements,
 )
 
@@ -100,7 +102,27 @@ def test_a_stream_of_a_new_domain_is_read_by_the_shared_job_without_state(regist
 def test_alarm_levels_are_instants_of_hue(registry: Registry) -> None:
     lines = alarm_levels(registry).split(";")
     assert "71520|3|3.5|2020-03-14T17:00:00Z|" in lines
+    assert "71518|4|5.25|2025-10-27T17:00:00Z|2025-10-29T17:00:00Z" in lines, "a record holds from the day after it"
     assert len(lines) == len(registry.code_list("alarm_levels").rows)
+
+
+def test_a_part_of_the_catalogue_leaves_out_what_nobody_reads(registry: Registry) -> None:
+    """A namespace without flood sites has no view over them: Flink would not find its source."""
+    part = registry.only("demo")
+    assert "urban_flood_depth" not in {d.id for d in part.datasets}
+    written = job_sql("flood", part)
+    assert {s.split("(")[0].split()[-1] for s in written if s.startswith("INSERT")} == {
+        "flood_alert", "rain_accumulation", "reservoir_state", "river_trend",
+    }  # fmt: skip
+    assert not [s for s in written if "urban" in s]
+    assert [s for s in job_sql("flood", registry) if s.startswith("CREATE VIEW urban_flood_depth__evaluated")]
+
+
+def test_parameters_come_from_contracts_and_code_lists(registry: Registry) -> None:
+    assert durations(registry)["rain_gauge_cadence_ms"] == "600000"
+    assert durations(registry)["river_stage_dedupe_ms"] == str(24 * 3_600_000)
+    assert {"TA-TRACH|normal|45", "TA-TRACH|45|509.8"} <= set(reservoir_tables(registry).split(";"))
+    assert "A-LUOI" not in reservoir_tables(registry), "its normal level is not known"
 
 
 def test_statements_are_split_at_line_ends_only() -> None:

@@ -10,6 +10,7 @@ import org.apache.flink.table.types.DataType;
 import org.apache.flink.table.types.inference.CallContext;
 import org.apache.flink.table.types.inference.StaticArgument;
 import org.apache.flink.table.types.inference.StaticArgumentTrait;
+import org.apache.flink.table.types.logical.DecimalType;
 import org.apache.flink.table.types.logical.LogicalType;
 import org.apache.flink.table.types.logical.LogicalTypeRoot;
 import org.apache.flink.table.types.logical.RowType;
@@ -49,6 +50,16 @@ final class TableColumns {
                     + Arrays.toString(roots) + ".");
         }
         return index;
+    }
+
+    /** Returns the precision of a decimal column that fits a long and has exactly this many decimals. */
+    int decimalPrecision(int index, int scale) {
+        DecimalType type = (DecimalType) type(index);
+        if (type.getScale() != scale || type.getPrecision() > 18) {
+            throw new ValidationException(function + ": column " + name(index) + " has type " + type
+                    + "; declare it with a scale of " + scale + " and a precision up to 18.");
+        }
+        return type.getPrecision();
     }
 
     /**
