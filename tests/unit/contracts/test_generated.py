@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from unicodedata import is_normalized
 
-from generated_contracts import LAW, Generated, contracts, loaded
+import pytest
+from catalogue import city
+from generated_contracts import LAW, PLATFORM, Generated, contracts, loaded
 from hypothesis import given
 
 from pipelines.contracts import build, published
 from pipelines.contracts.changes import changes, edition
+from pipelines.contracts.model import ContractField, Text
 from pipelines.contracts.targets import delta, flink, kafka, trino
+from pipelines.contracts.validators import column_names_are_free
 
 CONNECTION = flink.Connection("127.0.0.1:9092", "demo.", "demo.job")
 
@@ -32,6 +37,23 @@ def test_every_file_of_every_contract_can_be_read(one: Generated) -> None:
             for block in (list(lines) for is_table, lines in rows if is_table):
                 counts = {line: len(re.findall(r"(?<!\\)\|", line)) for line in block}
                 assert len(set(counts.values())) == 1, (path, counts)
+
+
+@pytest.mark.parametrize("name", [*PLATFORM, "payload", "received_date"])
+@pytest.mark.parametrize("domain", ["camera", "energy"])
+def test_no_step_of_a_stream_takes_a_field_for_its_own_column(name: str, domain: str) -> None:
+    added = ContractField(name=name, type="string", title=Text(vi=name, en=name))
+    like = city().dataset("river_stage")
+    dataset = like.model_copy(update={"domain": domain, "fields": (*like.fields, added)})
+    registry = replace(city(), datasets=(dataset,))
+    if list(column_names_are_free(dataset, registry)):
+        return
+    for sql in (flink.checked(dataset), flink.flagged(dataset), flink.conformed(dataset)):
+        made = re.findall(r"AS `(\w+)`", sql)
+        assert name not in made
+    refusing = flink.dead_letter_insert(dataset, CONNECTION) + flink.flagged(dataset).partition("\nFROM")[2]
+    assert f"`{name}`" not in refusing.partition("\nSELECT")[2]
+    assert trino.LABEL_COLUMN not in trino.granted_columns(dataset)
 
 
 @LAW
