@@ -33,7 +33,9 @@ from pipelines.contracts.model import (
     next_major,
 )
 from pipelines.contracts.registry import Registry
-from pipelines.contracts.targets.delta import arrow_schema
+from pipelines.contracts.targets.delta import arrow_schema, clean_schema
+from pipelines.contracts.targets.flink import ROWTIME
+from pipelines.contracts.targets.trino import LABEL_COLUMN, granted_columns, is_live
 
 UNIT_SUFFIXES: dict[str, str] = {
     "m": "_m",
@@ -124,12 +126,18 @@ def partition_follows_from_the_event_time(dataset: Dataset, registry: Registry) 
 
 @validator
 def column_names_are_free(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
-    """No field has the name of another field or of a column that the platform adds, in any layer."""
+    """No field has the name of another field or of a column that the platform adds, in any layer, topic or view."""
     layers = () if dataset.mart else ("silver",) if dataset.derived else ("bronze", "silver")
     names = [arrow_schema(dataset, layer).names for layer in layers] or [[f.name for f in dataset.fields]]
+    if dataset.stream:
+        names.append([*clean_schema(dataset).names, ROWTIME])
+    if is_live(dataset):
+        names.append([*granted_columns(dataset), LABEL_COLUMN])
     for name in sorted({name for columns in names for name in columns if columns.count(name) > 1}):
         hint = "give the field another name; those of system columns are in contracts/system.py"
-        yield Finding(f"column {name!r} would stand twice in its tables", field_pointer(dataset, name), hint)
+        yield Finding(
+            f"column {name!r} would stand twice in its tables, topics or views", field_pointer(dataset, name), hint
+        )
 
 
 @validator

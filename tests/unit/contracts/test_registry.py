@@ -164,7 +164,7 @@ BROKEN = {
         "datasets/flood/river_stage.yaml",
         "  - stage_m:",
         "  - qc_flag\n  - stage_m:",
-        "column 'qc_flag' would stand twice in its tables (give the field another name",
+        "column 'qc_flag' would stand twice in its tables, topics or views (give the field another name",
     ),
     "classification_covers_its_fields": (
         "datasets/camera/violation_event.yaml",

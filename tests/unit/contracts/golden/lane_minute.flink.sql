@@ -35,7 +35,7 @@ SELECT *,
     WHEN `observed_at` IS NULL THEN 'missing_event_time:observed_at'
     WHEN `origin` IS NULL OR `origin` NOT IN ('observed', 'replay', 'synthetic') THEN 'unknown_origin'
     WHEN `observed_at` > `_received_at` + INTERVAL '0 00:05:00' DAY TO SECOND THEN 'future'
-  END AS `reason`
+  END AS `_reason`
 FROM `raw_lane_minute`;
 
 CREATE VIEW `lane_minute__flagged` AS
@@ -58,7 +58,7 @@ SELECT
   `_offset`,
   `_rowtime`
 FROM `lane_minute__checked`
-WHERE `reason` IS NULL;
+WHERE `_reason` IS NULL;
 
 CREATE VIEW `lane_minute__conformed` AS
 SELECT
@@ -125,9 +125,9 @@ INSERT INTO `dead_letter` (`_key`, `dataset`, `raw_topic`, `raw_partition`, `raw
 SELECT
   CONCAT_WS('|', 'lane_minute', CAST(`_partition` AS STRING), CAST(`_offset` AS STRING)),
   'lane_minute', 'demo.raw.lane_minute', `_partition`, `_offset`, `_received_at`,
-  SPLIT_INDEX(`reason`, ':', 0), SPLIT_INDEX(`reason`, ':', 1), `_raw`
+  SPLIT_INDEX(`_reason`, ':', 0), SPLIT_INDEX(`_reason`, ':', 1), `_raw`
 FROM `lane_minute__checked`
-WHERE `reason` IS NOT NULL;
+WHERE `_reason` IS NOT NULL;
 
 INSERT INTO `clean_lane_minute` (`_key`, `detector_id`, `lane_no`, `observed_at`, `vehicle_count`, `mean_speed_kmh`, `occupancy_pct`, `travel_time_s`, `queue_m`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`)
 SELECT CONCAT_WS('|', CAST(`detector_id` AS STRING), CAST(`lane_no` AS STRING)), `detector_id`, `lane_no`, `observed_at`, `vehicle_count`, `mean_speed_kmh`, `occupancy_pct`, `travel_time_s`, `queue_m`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`

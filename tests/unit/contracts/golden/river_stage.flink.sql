@@ -29,7 +29,7 @@ SELECT *,
     WHEN `observed_at` IS NULL THEN 'missing_event_time:observed_at'
     WHEN `origin` IS NULL OR `origin` NOT IN ('observed', 'replay', 'synthetic') THEN 'unknown_origin'
     WHEN `observed_at` > `_received_at` + INTERVAL '0 00:05:00' DAY TO SECOND THEN 'future'
-  END AS `reason`
+  END AS `_reason`
 FROM `raw_river_stage`;
 
 CREATE VIEW `river_stage__flagged` AS
@@ -47,7 +47,7 @@ SELECT
   `_offset`,
   `_rowtime`
 FROM `river_stage__checked`
-WHERE `reason` IS NULL;
+WHERE `_reason` IS NULL;
 
 CREATE VIEW `river_stage__conformed` AS
 SELECT
@@ -104,9 +104,9 @@ INSERT INTO `dead_letter` (`_key`, `dataset`, `raw_topic`, `raw_partition`, `raw
 SELECT
   CONCAT_WS('|', 'river_stage', CAST(`_partition` AS STRING), CAST(`_offset` AS STRING)),
   'river_stage', 'demo.raw.river_stage', `_partition`, `_offset`, `_received_at`,
-  SPLIT_INDEX(`reason`, ':', 0), SPLIT_INDEX(`reason`, ':', 1), `_raw`
+  SPLIT_INDEX(`_reason`, ':', 0), SPLIT_INDEX(`_reason`, ':', 1), `_raw`
 FROM `river_stage__checked`
-WHERE `reason` IS NOT NULL;
+WHERE `_reason` IS NOT NULL;
 
 INSERT INTO `clean_river_stage` (`_key`, `station_id`, `observed_at`, `stage_m`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`)
 SELECT CAST(`station_id` AS STRING), `station_id`, `observed_at`, `stage_m`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`

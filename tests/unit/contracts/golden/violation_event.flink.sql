@@ -35,7 +35,7 @@ SELECT *,
     WHEN `observed_at` IS NULL THEN 'missing_event_time:observed_at'
     WHEN `origin` IS NULL OR `origin` NOT IN ('observed', 'replay', 'synthetic') THEN 'unknown_origin'
     WHEN `observed_at` > `_received_at` + INTERVAL '0 00:05:00' DAY TO SECOND THEN 'future'
-  END AS `reason`
+  END AS `_reason`
 FROM `raw_violation_event`;
 
 CREATE VIEW `violation_event__flagged` AS
@@ -59,7 +59,7 @@ SELECT
   `_offset`,
   `_rowtime`
 FROM `violation_event__checked`
-WHERE `reason` IS NULL;
+WHERE `_reason` IS NULL;
 
 CREATE VIEW `violation_event__conformed` AS
 SELECT
@@ -128,9 +128,9 @@ INSERT INTO `dead_letter` (`_key`, `dataset`, `raw_topic`, `raw_partition`, `raw
 SELECT
   CONCAT_WS('|', 'violation_event', CAST(`_partition` AS STRING), CAST(`_offset` AS STRING)),
   'violation_event', 'demo.raw.violation_event', `_partition`, `_offset`, `_received_at`,
-  SPLIT_INDEX(`reason`, ':', 0), SPLIT_INDEX(`reason`, ':', 1), `_raw`
+  SPLIT_INDEX(`_reason`, ':', 0), SPLIT_INDEX(`_reason`, ':', 1), `_raw`
 FROM `violation_event__checked`
-WHERE `reason` IS NOT NULL;
+WHERE `_reason` IS NOT NULL;
 
 INSERT INTO `clean_violation_event` (`_key`, `event_id`, `observed_at`, `camera_id`, `violation_type`, `plate_token`, `confidence`, `review_status`, `ward_code`, `evidence_uri`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`)
 SELECT CAST(`event_id` AS STRING), `event_id`, `observed_at`, `camera_id`, `violation_type`, `plate_token`, `confidence`, `review_status`, `ward_code`, `evidence_uri`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`
