@@ -5,7 +5,7 @@ with code_congestion_limits as (
         congested_volume_ratio,
         space_at_max_flow_s,
         max_flow_vehh,
-        split_green_occupancy_pct,
+        split_saturation_ratio,
         split_red_occupancy_pct,
         valid_from,
         valid_to

@@ -21,7 +21,7 @@ limits as (
         max_flow_vehh,
         congested_saturation_ratio,
         congested_volume_ratio,
-        split_green_occupancy_pct,
+        split_saturation_ratio,
         split_red_occupancy_pct,
         valid_from,
         valid_to
@@ -106,7 +106,7 @@ known as (
         limits.max_flow_vehh,
         limits.congested_saturation_ratio,
         limits.congested_volume_ratio,
-        limits.split_green_occupancy_pct,
+        limits.split_saturation_ratio,
         limits.split_red_occupancy_pct
     from closed
     left join limits
@@ -119,8 +119,7 @@ saturated as (
         *,
         (green_s - space_s + vehicle_count * space_at_max_flow_s) / green_s as degree_of_saturation,
         (green_s - space_s + vehicle_count * space_at_max_flow_s) * max_flow_vehh / 3600 / nullif(vehicle_count, 0)
-            as volume_ratio,
-        100 * (green_s - space_s) / green_s as green_occupancy_pct
+            as volume_ratio
     from known
 ),
 
@@ -136,12 +135,11 @@ final as (
         vehicle_count,
         degree_of_saturation,
         volume_ratio,
-        green_occupancy_pct,
         red_occupancy_pct,
         case
-            when green_occupancy_pct is not null and red_occupancy_pct is not null
+            when degree_of_saturation is not null and red_occupancy_pct is not null
                 then
-                    green_occupancy_pct >= split_green_occupancy_pct
+                    degree_of_saturation >= split_saturation_ratio
                     and red_occupancy_pct >= split_red_occupancy_pct
         end as is_split_failure,
         degree_of_saturation > congested_saturation_ratio
