@@ -68,6 +68,10 @@ UNIT_SUFFIXES: dict[str, str] = {
     "TB": "_tb",
     "PB": "_pb",
     "px": "_px",
+    "veh/h": "_vehh",
+    "PCU/h": "_pcuh",
+    "MCU/h": "_mcuh",
+    "veh/km": "_vehkm",
 }
 """Units that a field's name must end with; other units (vehicles, points, ratios) are said by the noun itself."""
 

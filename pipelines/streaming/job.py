@@ -7,17 +7,17 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from importlib import resources
 from string import Template
-from zoneinfo import ZoneInfo
 
 from pipelines.contracts.model import KEYED_JOBS, SHARED_JOB, Dataset
 from pipelines.contracts.names import literal
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import flink, kafka
 from pipelines.runtime.settings import Settings
+from pipelines.streaming.code_lists import list_texts, midnight
 
 FUNCTIONS: tuple[tuple[str, str], ...] = (
     ("Disposition", "vn.hue.lake.flink.Disposition"),
@@ -26,6 +26,8 @@ FUNCTIONS: tuple[tuple[str, str], ...] = (
     ("ReservoirState", "vn.hue.lake.flink.ReservoirState"),
     ("RiverTrend", "vn.hue.lake.flink.RiverTrend"),
     ("UrbanDepth", "vn.hue.lake.flink.UrbanDepth"),
+    ("CodeListJoin", "vn.hue.lake.flink.CodeListJoin"),
+    ("TrafficIncident", "vn.hue.lake.flink.TrafficIncident"),
 )
 PARALLELISM = {"transport": 2}
 """Only transport carries enough events to pay for a second subtask; the others idle cheaper on one."""
@@ -72,17 +74,9 @@ def alarm_levels(registry: Registry) -> str:
     rows = registry.code_list("alarm_levels").rows
     return ";".join(
         f"{row['station_id']}|{row['alarm_level']}|{row['threshold_m']}"
-        f"|{_midnight(row['valid_from'])}|{_midnight(row['valid_to'])}"
+        f"|{midnight(row['valid_from'])}|{midnight(row['valid_to'])}"
         for row in rows
     )
-
-
-def _midnight(day: str | None) -> str:
-    """The instant at which a day begins in Huế, as ISO 8601 in UTC."""
-    if day is None:
-        return ""
-    local = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo("Asia/Ho_Chi_Minh"))
-    return local.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def reservoir_tables(registry: Registry) -> str:
@@ -120,6 +114,7 @@ def parameters(registry: Registry) -> Mapping[str, str]:
         "alarm_levels": literal(alarm_levels(registry)),
         "reservoir_tables": literal(reservoir_tables(registry)),
         **durations(registry),
+        **{name: literal(text) for name, text in list_texts(registry).items()},
     }
 
 

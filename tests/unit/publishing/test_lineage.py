@@ -30,6 +30,18 @@ COUNTS_ROWS = {
     "gold.kpi_flood_alarm.episode_count": "count(*) of the episodes raised on the day",
     "gold.kpi_traffic_hour.reading_count": "count(*) of the hour's readings",
     "gold.kpi_feedback_month.ticket_count": "count(*) of the month's tickets",
+    "gold.kpi_camera_event_day.event_count": "count(*) of the day's events",
+    "gold.kpi_camera_health_day.expected_minute_count": "count(*) of the day's minutes",
+    "gold.kpi_camera_health_day.reported_minute_count": "count(*) of the camera's minutes",
+    "gold.kpi_camera_health_day.outage_count": "count(*) of the outages that begin",
+    "gold.kpi_camera_health_day.repaired_count": "count(*) of the outages that end",
+    "gold.kpi_camera_share.query_count": "count(*) of the month's queries",
+    "gold.kpi_camera_share.system_count": "count(*) of the listed systems",
+    "gold.kpi_fire_event.suspected_count": "count(*) of the month's suspicions",
+    "gold.kpi_toll_day.passage_count": "count(*) of the day's passages",
+    "gold.kpi_transit_on_time.scheduled_arrival_count": "count(*) of the timetable's stops",
+    "gold.kpi_transit_on_time.arrival_count": "count(*) of the observed arrivals",
+    "gold.kpi_vehicle_mix_hour.reading_count": "count(*) of the hour's counts",
 }
 """The figures that come from no column: they count rows, and their way goes up over the rows of every table."""
 
@@ -158,6 +170,21 @@ def test_the_declared_functions_are_those_of_the_java_sources():
     assert re.findall(r'DataTypes\.FIELD\("(\w+)"', text) == ["disposition"]
     assert set(functions["disposition"].adds) == {"disposition", "rowtime"}
     assert "PASS_COLUMNS_THROUGH" in text and functions["disposition"].passes_all
+    text = (JAVA / "TrafficIncident.java").read_text(encoding="utf-8")
+    assert tuple(functions["trafficincident"].adds) == tuple(re.findall(r'DataTypes\.FIELD\("(\w+)"', text))
+    assert "PASS_COLUMNS_THROUGH" in text and functions["trafficincident"].passes_all
+    text = (JAVA / "CodeListJoin.java").read_text(encoding="utf-8")
+    assert "PASS_COLUMNS_THROUGH" in text and functions["codelistjoin"].passes_all
+    assert functions["codelistjoin"].joins == "list" and not functions["codelistjoin"].adds
+
+
+def test_a_joined_code_list_adds_its_columns_and_its_keys_decide():
+    into = edges_into("agg.lane_class_flow_5min.flow_pcuh")
+    assert ("codelist.vehicle_classes.pcu_factor", "function") in into
+    assert ("clean.lane_class_count.vehicle_class", "function") in into
+    assert ("codelist.lane_free_flow.free_flow_speed_kmh", "function") in edges_into("agg.lane_flow_5min.is_congested")
+    incident = {source for source, _ in edges_into("alert.traffic.transition")}
+    assert {"codelist.incident_thresholds.docctd_ratio", "clean.lane_minute.occupancy_pct"} <= incident
 
 
 def test_an_undeclared_function_is_not_guessed():
