@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import islice, pairwise
 
-from pipelines.contracts.errors import ContractError, ContractErrors, Location
+from pipelines.contracts.errors import ContractError, ContractErrors, Finding, Location
 from pipelines.contracts.model import (
     CLASSIFICATIONS,
     After,
@@ -32,16 +31,8 @@ from pipelines.contracts.model import (
     next_major,
 )
 from pipelines.contracts.registry import Registry
+from pipelines.contracts.scenario_checks import check_scenarios
 from pipelines.contracts.targets.delta import arrow_schema
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one validator found: the sentence, where, and what to do."""
-
-    message: str
-    pointer: tuple[str | int, ...] = ()
-    hint: str = ""
 
 
 Validator = Callable[[Dataset, Registry], Iterator[Finding]]
@@ -511,12 +502,12 @@ def check_profiles(registry: Registry) -> Iterator[ContractError]:
 
 
 def check(registry: Registry) -> None:
-    """Run every validator over every dataset, then the dictionary and the profiles.
+    """Run every validator over every dataset, the dictionary, the profiles and the scenarios.
 
     Raises:
         ContractErrors: all findings at once.
     """
-    findings = [*check_dictionary(registry), *check_profiles(registry)]
+    findings = [*check_dictionary(registry), *check_profiles(registry), *check_scenarios(registry)]
     for dataset in registry.datasets:
         findings.extend(check_dataset(dataset, registry))
     if findings:
