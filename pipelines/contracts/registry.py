@@ -69,9 +69,13 @@ class Registry:
         """Every live dataset, or those that one stream job reads."""
         return tuple(d for d in self.datasets if d.stream and job in (None, d.job))
 
+    def derived(self, job: str) -> tuple[Dataset, ...]:
+        """Every table that one stream job computes."""
+        return tuple(d for d in self.datasets if d.derived and d.derived.job == job)
+
     def only(self, profile: str | None) -> Registry:
-        """The registry of a namespace: the datasets of one profile with all that they read, and the scenarios that look at
-        nothing else; everything for None.
+        """The registry of a namespace: the datasets of one profile with all that they read, and the scenarios that look
+        at nothing else; everything for None.
 
         Raises:
             KeyError: there is no such profile; the message lists those there are.
@@ -124,7 +128,7 @@ class Registry:
 
 
 def load_registry(schemas: Path) -> Registry:
-    """Load ``fields.yaml``, ``codelists/*.yaml``, ``datasets/<domain>/*.yaml`` and ``scenarios/*.yaml`` below ``schemas``.
+    """Load ``fields.yaml``, ``codelists/*.yaml``, ``datasets/<domain>/*.yaml``, ``scenarios/*.yaml`` below ``schemas``.
 
     Raises:
         ContractErrors: every finding of every file, each with file and line; nothing is half loaded.

@@ -34,7 +34,6 @@ from pipelines.contracts.registry import Registry
 from pipelines.contracts.scenario_checks import check_scenarios
 from pipelines.contracts.targets.delta import arrow_schema
 
-
 Validator = Callable[[Dataset, Registry], Iterator[Finding]]
 VALIDATORS: dict[str, Validator] = {}
 

@@ -97,6 +97,8 @@ def _execute(rest: str, job: Mapping[str, Any], restore_from: str | None) -> str
         options["execution.state-recovery.claim-mode"] = "CLAIM"
     for key, value in options.items():
         configuration.set_string(key, str(value))
+    if job["program"]:
+        return _program(job["program"], configuration)
     table_env = TableEnvironment.create(
         EnvironmentSettings.new_instance().in_streaming_mode().with_configuration(configuration).build()
     )
@@ -113,6 +115,17 @@ def _execute(rest: str, job: Mapping[str, Any], restore_from: str | None) -> str
         statements.add_insert_sql(statement)
     client = statements.execute().get_job_client()
     return str(client.get_job_id())
+
+
+def _program(program: Mapping[str, str], configuration: Any) -> str:
+    """Submit a job that is written in Java; its class is among the cluster's jars, which this process has as well."""
+    from pyflink.java_gateway import get_gateway
+
+    arguments = {**json.loads(program["arguments"]), "bootstrap": program["bootstrap"]}
+    entry = get_gateway().jvm
+    for part in program["entry"].split("."):
+        entry = getattr(entry, part)
+    return str(entry.submit(configuration._j_configuration, json.dumps(arguments)))
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ from pipelines.contracts.scenario import (
     Frozen,
     Operand,
     Scenario,
+    Task,
     Threshold,
 )
 
@@ -38,8 +39,8 @@ MAX_BYTES = 512 * 1024
 
 @dataclass(frozen=True)
 class CompiledRule:
-    """``rule`` as the engine reads it. ``rule_hash`` changes when it decides otherwise, so that it begins without memory;
-    ``content_hash`` with anything that a run shows or causes."""
+    """``rule`` as the engine reads it. ``rule_hash`` changes when it decides otherwise, so that it begins without
+    memory; ``content_hash`` with anything that a run shows or causes."""
 
     scenario: str
     rule: Mapping[str, Any]

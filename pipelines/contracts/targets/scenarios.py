@@ -66,9 +66,10 @@ def render(registry: Registry) -> Mapping[str, str]:
     ]
     parts = (
         "# Kịch bản · Scenarios",
-        "Sinh ra từ `schemas/scenarios/`; cách viết và cách chạy: [docs/scenarios.md](../scenarios.md). «bật/tắt» là trạng "
-        "thái ban đầu, người vận hành đổi bằng `lake scenarios`. — Generated from `schemas/scenarios/`; how to write and run "
-        "them: [docs/scenarios.md](../scenarios.md). On and off is how each begins; operators switch it with `lake scenarios`.",
+        "Sinh ra từ `schemas/scenarios/`; cách viết và cách chạy: [docs/scenarios.md](../scenarios.md). «bật/tắt» là "
+        "trạng thái ban đầu, người vận hành đổi bằng `lake scenarios`. — Generated from `schemas/scenarios/`; how to "
+        "write and run them: [docs/scenarios.md](../scenarios.md). On and off is how each begins; operators switch it "
+        "with `lake scenarios`.",
         table(
             (
                 "mã · id",
@@ -80,12 +81,13 @@ def render(registry: Registry) -> Mapping[str, str]:
             ),
             rows,
         ),
-        *(part for scenario in registry.scenarios for part in _page(scenario, registry)),
+        *(part for scenario in registry.scenarios for part in page(scenario, registry)),
     )
     return {"docs/catalog/scenarios.md": markdown_file(joined(parts))}
 
 
-def _page(scenario: Scenario, registry: Registry) -> Iterator[str]:
+def page(scenario: Scenario, registry: Registry) -> Iterator[str]:
+    """One scenario in words, as Markdown: a heading, its title, its description and a list."""
     yield f"## {scenario.id}"
     yield f"**{escape(both(scenario.title))}** · {', '.join(scenario.clauses)}"
     yield escape(both(scenario.description))
