@@ -75,7 +75,7 @@ public final class DryRun {
             Group group = observation.place();
             State state = memory.computeIfAbsent(group, unused -> new State());
             print(evaluator.observe(group, state, observation));
-            keep(group, state, observation.arrivedMillis - 1);
+            keep(group, state);
         }
     }
 
@@ -87,16 +87,16 @@ public final class DryRun {
             if (state != null && state.timerMillis != null && state.timerMillis == timer.millis) {
                 state.timerMillis = null;
                 print(evaluator.advance(timer.group, state, timer.millis));
-                keep(timer.group, state, timer.millis);
+                if (evaluator.isForgotten(timer.group, state, timer.millis)) {
+                    memory.remove(timer.group);
+                } else {
+                    keep(timer.group, state);
+                }
             }
         }
     }
 
-    private void keep(Group group, State state, long clockMillis) {
-        if (evaluator.isForgotten(group, state, clockMillis)) {
-            memory.remove(group);
-            return;
-        }
+    private void keep(Group group, State state) {
         long next = evaluator.nextDeadline(group, state);
         if (next != Long.MAX_VALUE && (state.timerMillis == null || next < state.timerMillis)) {
             state.timerMillis = next;

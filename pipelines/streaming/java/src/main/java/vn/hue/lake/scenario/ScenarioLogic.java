@@ -119,7 +119,7 @@ final class ScenarioLogic {
         return state.run != null ? next : Math.min(next, state.arrivedMillis + FORGET_MILLIS);
     }
 
-    /** Whether nothing is lost when the state is dropped at this arrival clock. */
+    /** Whether nothing is lost when the state is dropped, asked when a timer says that it is this time. */
     boolean isForgotten(State state, long clockMillis) {
         boolean isOver = end != null && end.arrivedMillis() <= clockMillis;
         return state.run == null && (isOver || state.arrivedMillis + FORGET_MILLIS <= clockMillis);

@@ -86,6 +86,9 @@ final class EvaluateFunction extends KeyedBroadcastProcessFunction<String, Obser
             waiting.clear();
             return;
         }
+        if (memory.value() == null && !waiting.contains(timestamp)) {
+            return; // A timer of what was forgotten.
+        }
         State state = state();
         boolean ran = state.run != null;
         if (context.timeDomain() == TimeDomain.PROCESSING_TIME) {
@@ -96,6 +99,10 @@ final class EvaluateFunction extends KeyedBroadcastProcessFunction<String, Obser
             if (state.timerMillis != null && state.timerMillis <= timestamp) {
                 state.timerMillis = null;
                 evaluator.advance(group, state, timestamp).forEach(out::collect);
+                if (evaluator.isForgotten(group, state, timestamp)) {
+                    memory.clear();
+                    return;
+                }
             }
         }
         keep(group, state, ran, context.timerService());
@@ -143,10 +150,6 @@ final class EvaluateFunction extends KeyedBroadcastProcessFunction<String, Obser
     }
 
     private void keep(Group group, State state, boolean ran, TimerService timers) throws Exception {
-        if (evaluator.isForgotten(group, state, timers.currentWatermark())) {
-            memory.clear();
-            return;
-        }
         long next = evaluator.nextDeadline(group, state);
         if (next != Long.MAX_VALUE && (state.timerMillis == null || next < state.timerMillis)) {
             state.timerMillis = next;

@@ -6,7 +6,6 @@ import java.util.HashMap;
 import java.util.Map;
 import java.util.Properties;
 import java.util.regex.Pattern;
-import org.apache.flink.api.common.eventtime.Watermark;
 import org.apache.flink.api.common.eventtime.WatermarkGenerator;
 import org.apache.flink.api.common.eventtime.WatermarkOutput;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
@@ -134,7 +133,10 @@ public final class ScenarioJob {
                 .withIdleness(IDLE);
     }
 
-    /** Rules have no part in the arrival clock: they never hold it back. */
+    /**
+     * Rules have no part in the arrival clock: they neither hold it back nor drive it. Idle, and not at the end of time: as
+     * soon as all facts were idle, the end of time would be the clock.
+     */
     private static final class NoClock implements WatermarkGenerator<RuleRecord> {
 
         @Override
@@ -142,7 +144,7 @@ public final class ScenarioJob {
 
         @Override
         public void onPeriodicEmit(WatermarkOutput output) {
-            output.emitWatermark(Watermark.MAX_WATERMARK);
+            output.markIdle();
         }
     }
 }
