@@ -174,11 +174,7 @@ def load_registry(schemas: Path) -> Registry:
     for path in sorted((schemas / "scenarios").glob("*.yaml")):
         try:
             source = SourceFile(path, schemas.parent)
-            scenario = source.build(Scenario, source.data, dataset=path.stem)
-            if scenario.id != path.stem:
-                message = f"the file of {scenario.id!r} is scenarios/{scenario.id}.yaml"
-                findings.append(ContractError(message, where=source.where("id"), dataset=scenario.id))
-            scenarios[scenario.id], scenario_sources[scenario.id] = scenario, source
+            scenarios[path.stem], scenario_sources[path.stem] = resolve_scenario(source), source
         except ContractErrors as errors:
             findings.extend(errors.errors)
     if findings:
@@ -252,6 +248,19 @@ def resolve_dataset(source: SourceFile, dictionary: Mapping[str, FieldDefinition
     if findings:
         raise ContractErrors(findings)
     return source.build(Dataset, {**source.data, "fields": fields}, dataset=dataset_id)
+
+
+def resolve_scenario(source: SourceFile) -> Scenario:
+    """Build the scenario of one file, which is named after it.
+
+    Raises:
+        ContractErrors: every finding of the file, each with its line.
+    """
+    scenario = source.build(Scenario, source.data, dataset=source.path.stem)
+    if scenario.id != source.path.stem:
+        message = f"the file of {scenario.id!r} is scenarios/{scenario.id}.yaml"
+        raise ContractErrors([ContractError(message, where=source.where("id"), dataset=scenario.id)])
+    return scenario
 
 
 def _code_list(source: SourceFile, dictionary: Mapping[str, FieldDefinition]) -> CodeList:

@@ -216,7 +216,7 @@ def _of_type(
         if kind == "boolean" and not isinstance(value, bool):
             yield Finding(f"{item.name!r} is true or false, not {_shown(value)}", pointer, "allowed: true, false")
         elif item.type.is_numeric and not _is_number(value, whole=kind in {"integer", "bigint"}):
-            yield Finding(f"{item.name!r} is a {item.type}, not {_shown(value)}", pointer, "write a number")
+            yield Finding(f"{item.name!r} is of type {item.type}, not {_shown(value)}", pointer, "write a number")
         elif kind == "string" and not isinstance(value, str):
             yield Finding(f"{item.name!r} is a text, not {_shown(value)}", pointer, "put it into quotes")
         elif codes is not None and str(value) not in codes.codes:

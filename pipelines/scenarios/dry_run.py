@@ -32,6 +32,8 @@ from pipelines.runtime.settings import Settings
 
 _MAIN = "vn.hue.lake.scenario.DryRun"
 _HEAP = "-Xmx512m"
+# Without its extension for time zones DuckDB shows every instant in UTC, on every machine.
+_NO_EXTENSIONS = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 _SYSTEM = ("qc_flag", "origin", "raw_partition", "raw_offset")
 
 
@@ -107,7 +109,7 @@ def _write_facts(
     settings: Settings, registry: Registry, scenario: Scenario, begin: datetime, end: datetime, path: Path
 ) -> Mapping[str, int]:
     """Write the facts of all datasets in the order of their arrival; returns how many of each."""
-    with duckdb.connect(config={"TimeZone": "UTC"}) as db:
+    with duckdb.connect(config=_NO_EXTENSIONS) as db:
         selects, counts = [], {}
         for name in scenario.datasets:
             dataset = registry.dataset(name)
@@ -155,7 +157,7 @@ def _select(scenario: Scenario, dataset: Dataset, begin: datetime, end: datetime
 
 
 def _instant(value: str) -> str:
-    return f"strftime(timezone('UTC', {value}), '%Y-%m-%dT%H:%M:%S.%gZ')"
+    return f"strftime(make_timestamp(epoch_us({value})), '%Y-%m-%dT%H:%M:%S.%gZ')"
 
 
 def _timestamp(moment: datetime) -> str:
@@ -174,9 +176,11 @@ def _no_facts(
             found.append(f"silver.{name} does not exist")
             continue
         event = double_quote(str(dataset.event_time))
-        with duckdb.connect(config={"TimeZone": "UTC"}) as db:
+        with duckdb.connect(config=_NO_EXTENSIONS) as db:
             db.register("silver", table.to_pyarrow_dataset())
-            low, high = db.sql(f"SELECT min({event})::VARCHAR, max({event})::VARCHAR FROM silver").fetchall()[0]
+            low, high = db.sql(
+                f"SELECT {_instant(f'min({event})')}, {_instant(f'max({event})')} FROM silver"
+            ).fetchall()[0]
         found.append(f"silver.{name} has {low} … {high}" if low else f"silver.{name} is empty")
     return (
         f"Không có dữ liệu để thử từ {begin.isoformat()} đến {end.isoformat()}: {'; '.join(found)}.",

@@ -118,6 +118,15 @@ record Condition(
         }
     }
 
+    /** Whether it judges numbers, and not words or that anything came at all. */
+    boolean isNumeric() {
+        return switch (kind) {
+            case THRESHOLD -> limit != null;
+            case DELTA, FROZEN -> true;
+            case CHANGE, ABSENCE -> false;
+        };
+    }
+
     /** Returns the values of the fields joined by {@code |}, or null if one is not known. */
     static String joined(List<String> fields, Map<String, String> values) {
         StringBuilder text = new StringBuilder();

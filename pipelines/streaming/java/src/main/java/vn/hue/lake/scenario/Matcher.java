@@ -80,7 +80,7 @@ public final class Matcher {
         observation.group = group;
         observation.series = series;
         observation.ward = condition.ward() == null ? null : condition.ward().of(values);
-        observation.value = condition.field() == null ? null : values.get(condition.field());
+        observation.value = condition.field() == null ? null : plain(condition, values.get(condition.field()));
         observation.origin = values.get("origin");
         observation.eventMillis = event;
         observation.receivedMillis = fact.receivedMillis;
@@ -91,6 +91,13 @@ public final class Matcher {
         observation.partition = fact.partition;
         observation.offset = fact.offset;
         return observation;
+    }
+
+    /** A number in one form, however it was written: evidence shows it, and a repetition is found by it. */
+    private static String plain(Condition condition, String value) {
+        return condition.isNumeric() && SeriesLogic.isUsable(condition, value)
+                ? SeriesLogic.text(Double.parseDouble(value))
+                : value;
     }
 
     private static boolean counts(Condition condition, Map<String, String> values) {

@@ -15,12 +15,10 @@ final class SeriesLogic {
 
     /** Whether a value can be judged: an absence needs none, a change any, the rest a number where one is compared. */
     static boolean isUsable(Condition condition, String value) {
-        boolean isText = condition.kind() == Condition.Kind.CHANGE
-                || condition.kind() == Condition.Kind.THRESHOLD && condition.limit() == null;
         if (condition.kind() == Condition.Kind.ABSENCE) {
             return true;
         }
-        if (value == null || isText) {
+        if (value == null || !condition.isNumeric()) {
             return value != null;
         }
         try {
