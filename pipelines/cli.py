@@ -54,6 +54,11 @@ COMMANDS: dict[str, Mount] = {
     ),
     "catalog": Mount("pipelines.commands.catalog", "catalog_app", "How far every system of the city has come."),
     "lineage": Mount("pipelines.commands.lineage", "lineage_app", "Where a column comes from, and what comes of it."),
+    "scenarios": Mount(
+        "pipelines.commands.scenarios",
+        "scenarios_app",
+        "What the city is told of: list, switch, edit, try on the past.",
+    ),
     "replay": Mount(
         "pipelines.replay.commands", "replay_app", "Send the recorded flood, traffic loops or synthetic cameras."
     ),

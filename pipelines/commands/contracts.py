@@ -42,7 +42,7 @@ def _whole(settings: Settings) -> Registry:
 
 @contracts_app.command()
 def check() -> None:
-    """Check every contract, code list and field; prints each finding with file, line and remedy."""
+    """Check every contract, code list, field and scenario; prints each finding with file, line and remedy."""
     settings = Settings.load()
     registry = _whole(settings)
     validators.check(registry)
@@ -54,7 +54,8 @@ def check() -> None:
         raise typer.Exit(1)
     kinds = {"stream": len(registry.streams()), "sector": len(registry.sector_tables()), "mart": len(registry.marts())}
     counted = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
-    _console.print(f"{len(registry.datasets)} datasets ({counted}), {len(registry.code_lists)} code lists: sound.")
+    others = f"{len(registry.code_lists)} code lists, {len(registry.scenarios)} scenarios"
+    _console.print(f"{len(registry.datasets)} datasets ({counted}), {others}: sound.")
 
 
 @contracts_app.command()

@@ -75,7 +75,9 @@ def list_jobs(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
 
 @jobs_app.command()
 def rebuild(
-    job: Annotated[str, typer.Argument(help="Which job: flood, transport, camera, or city for all other streams.")],
+    job: Annotated[
+        str, typer.Argument(help="Which job: flood, transport, camera, scenarios, or city for all other streams.")
+    ],
 ) -> None:
     """Drop a job's state and read the raw topics again; it writes the same rows, nothing that was right changes."""
     settings = Settings.load()
@@ -88,13 +90,17 @@ def rebuild(
 
 @jobs_app.command()
 def sql(
-    job: Annotated[str, typer.Argument(help="Which job: flood, transport, camera, or city for all other streams.")],
+    job: Annotated[
+        str, typer.Argument(help="Which job: flood, transport, camera, scenarios, or city for all other streams.")
+    ],
 ) -> None:
     """Print the SQL of a job as it is submitted, to read or to try in Flink's SQL client."""
     settings = Settings.load()
     registry = registry_of(settings)
     _known(job, registry)
     planned = plan(job, registry, settings, bootstrap="127.0.0.1:9092", now=datetime.now(UTC))
+    if planned.program:
+        raise LakeError(f"The job {job!r} is no SQL.", "Its rules are data: see `lake scenarios list` and `show`.")
     print(";\n\n".join((*planned.ddl, *planned.inserts)) + ";")
 
 

@@ -19,6 +19,7 @@ from pipelines.contracts.targets import (
     odcs,
     openapi,
     rule_support,
+    scenarios,
 )
 
 
@@ -57,6 +58,7 @@ TARGETS: tuple[FileTarget, ...] = (
     dcat,
     documentation,
     rule_support,
+    scenarios,
 )
 """Every target that writes files, in the order in which they are rendered; a new one is a line here."""
 

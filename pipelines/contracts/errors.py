@@ -18,6 +18,15 @@ class Location:
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What one validator found: the sentence, where in the file, and what to do."""
+
+    message: str
+    pointer: tuple[str | int, ...] = ()
+    hint: str = ""
+
+
 class ContractError(Exception):
     """One finding in a contract, code list or field dictionary."""
 

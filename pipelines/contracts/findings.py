@@ -1,22 +1,12 @@
-"""What a validator is and what it finds; the validators themselves stand in `validators` and `format_rules`."""
+"""What a validator is and where it points; the validators themselves stand in `validators` and `format_rules`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from pipelines.contracts.errors import Finding
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one validator found: the sentence, where, and what to do."""
-
-    message: str
-    pointer: tuple[str | int, ...] = ()
-    hint: str = ""
-
 
 Validator = Callable[[Dataset, Registry], Iterator[Finding]]
 VALIDATORS: dict[str, Validator] = {}

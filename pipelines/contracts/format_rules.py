@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipelines.contracts.errors import ContractError
-from pipelines.contracts.findings import Finding, field_pointer, validator
+from pipelines.contracts.errors import ContractError, Finding
+from pipelines.contracts.findings import field_pointer, validator
 from pipelines.contracts.media_types import NATIVE, SENSORTHINGS, takes_observations
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry

@@ -71,6 +71,8 @@ KEYED_JOBS = ("flood", "transport", "camera")
 """Domains whose streams have a job of their own, with state per key: it tells duplicates and corrections in flight."""
 SHARED_JOB = "city"
 """The job of every other stream: without state per key, so that a new contract touches nothing that runs."""
+SCENARIO_JOB = "scenarios"
+"""The job that judges live datasets by rules, which are data: what it reads is not in its plan."""
 
 
 class Model(BaseModel):
@@ -242,12 +244,20 @@ class Sector(Model):
 
 
 class Derived(Model):
-    """A table that a stream job computes on arrival: live, labelled so, and recomputed equal by a rebuilt job."""
+    """A table that a stream job computes on arrival: live, labelled so, and recomputed equal by a rebuilt job.
+
+    Only what the scenarios write has no ``inputs`` of its own: they are what the scenarios in force look at."""
 
     job: Name
     topic: str = Field(pattern=r"^(agg|alert)\.[a-z][a-z0-9_]*$")
     event_time: Name
-    inputs: tuple[Name, ...] = Field(min_length=1)
+    inputs: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _inputs(self) -> Derived:
+        if (self.job == SCENARIO_JOB) == bool(self.inputs):
+            raise ValueError(f"name the `inputs`; only a table of the job {SCENARIO_JOB!r} has none")
+        return self
 
 
 class Mart(Model):

@@ -21,6 +21,7 @@ from pipelines.contracts.model import (
     System,
     Systems,
 )
+from pipelines.contracts.scenario import Scenario
 from pipelines.contracts.source import SourceFile
 
 
@@ -35,6 +36,8 @@ class Registry:
     dictionary_source: SourceFile = field(repr=False)
     systems: tuple[System, ...] = ()
     profiles: Mapping[str, Profile] = field(default_factory=dict)
+    scenarios: tuple[Scenario, ...] = ()
+    scenario_sources: Mapping[str, SourceFile] = field(default_factory=dict, repr=False)
 
     @cached_property
     def _by_id(self) -> dict[str, Dataset]:
@@ -66,8 +69,13 @@ class Registry:
         """Every live dataset, or those that one stream job reads."""
         return tuple(d for d in self.datasets if d.stream and job in (None, d.job))
 
+    def derived(self, job: str) -> tuple[Dataset, ...]:
+        """Every table that one stream job computes."""
+        return tuple(d for d in self.datasets if d.derived and d.derived.job == job)
+
     def only(self, profile: str | None) -> Registry:
-        """The registry of a namespace: the datasets of one profile with all that they read; everything for None.
+        """The registry of a namespace: the datasets of one profile with all that they read, and the scenarios that look
+        at nothing else; everything for None.
 
         Raises:
             KeyError: there is no such profile; the message lists those there are.
@@ -85,7 +93,11 @@ class Registry:
             wanted.add(name)
             part = self._by_id[name].derived or self._by_id[name].mart
             waiting += part.inputs if part else ()
-        return replace(self, datasets=tuple(d for d in self.datasets if d.id in wanted))
+        return replace(
+            self,
+            datasets=tuple(d for d in self.datasets if d.id in wanted),
+            scenarios=tuple(s for s in self.scenarios if wanted.issuperset(s.datasets)),
+        )
 
     def sector_tables(self) -> tuple[Dataset, ...]:
         """Every dataset that is read from a sector database."""
@@ -95,13 +107,28 @@ class Registry:
         """Every dataset that dbt builds."""
         return tuple(d for d in self.datasets if d.mart)
 
+    def scenario(self, scenario_id: str) -> Scenario:
+        """The scenario with this id.
+
+        Raises:
+            KeyError: there is none; the message lists those there are.
+        """
+        for scenario in self.scenarios:
+            if scenario.id == scenario_id:
+                return scenario
+        raise KeyError(f"no scenario {scenario_id!r}; there are: {', '.join(s.id for s in self.scenarios)}")
+
+    def where_scenario(self, scenario: Scenario, *pointer: str | int) -> Location:
+        """The place of a value in a scenario's own file."""
+        return self.scenario_sources[scenario.id].where(*pointer)
+
     def where(self, dataset: Dataset, *pointer: str | int) -> Location:
         """The place of a value in a contract's own file."""
         return self.sources[dataset.id].where(*pointer)
 
 
 def load_registry(schemas: Path) -> Registry:
-    """Load ``fields.yaml``, ``codelists/*.yaml`` and ``datasets/<domain>/*.yaml`` below ``schemas``.
+    """Load ``fields.yaml``, ``codelists/*.yaml``, ``datasets/<domain>/*.yaml``, ``scenarios/*.yaml`` below ``schemas``.
 
     Raises:
         ContractErrors: every finding of every file, each with file and line; nothing is half loaded.
@@ -142,6 +169,14 @@ def load_registry(schemas: Path) -> Registry:
             datasets[dataset.id], sources[dataset.id] = dataset, source
         except ContractErrors as errors:
             findings.extend(errors.errors)
+    scenarios: dict[str, Scenario] = {}
+    scenario_sources: dict[str, SourceFile] = {}
+    for path in sorted((schemas / "scenarios").glob("*.yaml")):
+        try:
+            source = SourceFile(path, schemas.parent)
+            scenarios[path.stem], scenario_sources[path.stem] = resolve_scenario(source), source
+        except ContractErrors as errors:
+            findings.extend(errors.errors)
     if findings:
         raise ContractErrors(findings)
     return Registry(
@@ -152,6 +187,8 @@ def load_registry(schemas: Path) -> Registry:
         dictionary_source=dictionary_source,
         systems=systems,
         profiles=profiles,
+        scenarios=tuple(scenarios[name] for name in sorted(scenarios)),
+        scenario_sources=scenario_sources,
     )
 
 
@@ -211,6 +248,19 @@ def resolve_dataset(source: SourceFile, dictionary: Mapping[str, FieldDefinition
     if findings:
         raise ContractErrors(findings)
     return source.build(Dataset, {**source.data, "fields": fields}, dataset=dataset_id)
+
+
+def resolve_scenario(source: SourceFile) -> Scenario:
+    """Build the scenario of one file, which is named after it.
+
+    Raises:
+        ContractErrors: every finding of the file, each with its line.
+    """
+    scenario = source.build(Scenario, source.data, dataset=source.path.stem)
+    if scenario.id != source.path.stem:
+        message = f"the file of {scenario.id!r} is scenarios/{scenario.id}.yaml"
+        raise ContractErrors([ContractError(message, where=source.where("id"), dataset=scenario.id)])
+    return scenario
 
 
 def _code_list(source: SourceFile, dictionary: Mapping[str, FieldDefinition]) -> CodeList:

@@ -13,8 +13,8 @@ from functools import cache
 from itertools import islice, pairwise
 
 from pipelines.contracts import format_rules
-from pipelines.contracts.errors import ContractError, ContractErrors, Location
-from pipelines.contracts.findings import VALIDATORS, Finding, field_pointer, validator
+from pipelines.contracts.errors import ContractError, ContractErrors, Finding, Location
+from pipelines.contracts.findings import VALIDATORS, field_pointer, validator
 from pipelines.contracts.model import (
     CLASSIFICATIONS,
     After,
@@ -33,6 +33,7 @@ from pipelines.contracts.model import (
     next_major,
 )
 from pipelines.contracts.registry import Registry
+from pipelines.contracts.scenario_checks import check_scenarios
 from pipelines.contracts.targets.delta import arrow_schema, clean_schema
 from pipelines.contracts.targets.flink import ROWTIME
 from pipelines.contracts.targets.trino import LABEL_COLUMN, granted_columns, is_live
@@ -500,12 +501,12 @@ def check_profiles(registry: Registry) -> Iterator[ContractError]:
 
 
 def check(registry: Registry) -> None:
-    """Run every validator over every dataset, then the dictionary and the profiles.
+    """Run every validator over every dataset, the dictionary, the profiles and the scenarios.
 
     Raises:
         ContractErrors: all findings at once.
     """
-    findings = [*check_dictionary(registry), *check_profiles(registry)]
+    findings = [*check_dictionary(registry), *check_profiles(registry), *check_scenarios(registry)]
     for dataset in registry.datasets:
         findings.extend(check_dataset(dataset, registry))
     if findings:

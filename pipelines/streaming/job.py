@@ -1,4 +1,7 @@
-"""What a stream job is: pure planning from contracts and a job's SQL file to statements and configuration."""
+"""What a stream job is: pure planning from contracts and a job's SQL file to statements and configuration.
+
+The scenarios are the one job that is no SQL: SQL has no input that all keys share, and rules are such an input.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,10 @@ from functools import cached_property
 from importlib import resources
 from string import Template
 
-from pipelines.contracts.model import KEYED_JOBS, SHARED_JOB, Dataset
+from pipelines.contracts.model import KEYED_JOBS, SCENARIO_JOB, SHARED_JOB, Dataset
 from pipelines.contracts.names import literal
 from pipelines.contracts.registry import Registry
+from pipelines.contracts.scenario_places import lag
 from pipelines.contracts.targets import flink, kafka
 from pipelines.runtime.settings import Settings
 from pipelines.streaming.code_lists import list_texts, midnight
@@ -29,13 +33,24 @@ FUNCTIONS: tuple[tuple[str, str], ...] = (
     ("CodeListJoin", "vn.hue.lake.flink.CodeListJoin"),
     ("TrafficIncident", "vn.hue.lake.flink.TrafficIncident"),
 )
+SCENARIO_ENTRY = "vn.hue.lake.scenario.job.ScenarioJob"
 PARALLELISM = {"transport": 2}
 """Only transport carries enough events to pay for a second subtask; the others idle cheaper on one."""
 
 
 @dataclass(frozen=True)
+class Program:
+    """A job that is no SQL: ``entry`` is the Java class whose ``submit(Configuration, String)`` builds it,
+    ``arguments`` the JSON that it gets, into which the address of Kafka is put when it is submitted."""
+
+    entry: str
+    arguments: str
+    bootstrap: str
+
+
+@dataclass(frozen=True)
 class Job:
-    """One job, ready to submit: ``ddl`` in order, then all ``inserts`` as one statement set."""
+    """One job, ready to submit: ``ddl`` in order, then all ``inserts`` as one statement set; or a ``program``."""
 
     name: str
     id: str
@@ -43,12 +58,14 @@ class Job:
     inserts: tuple[str, ...]
     config: tuple[tuple[str, str], ...]
     topics: tuple[str, ...]
+    program: Program | None = None
 
     @cached_property
     def fingerprint(self) -> str:
         """Changes exactly when the running job no longer matches: then its state cannot be restored and the job is
         rebuilt from the raw topics."""
-        content = json.dumps([self.ddl, self.inserts, self.config], ensure_ascii=False)
+        program = [self.program.entry, self.program.arguments] if self.program else []
+        content = json.dumps([self.ddl, self.inserts, self.config, *program], ensure_ascii=False)
         return hashlib.sha256(_STARTUP.sub("", content).encode()).hexdigest()[:16]
 
 
@@ -168,8 +185,10 @@ def state_ttl(datasets: tuple[Dataset, ...]) -> timedelta:
 
 def plan(job: str, registry: Registry, settings: Settings, *, bootstrap: str, now: datetime) -> Job:
     """Plan one job. Pure: no connection is made."""
+    if job == SCENARIO_JOB:
+        return _scenarios(registry, settings, bootstrap)
     streams = registry.streams(job)
-    derived = tuple(d for d in registry.datasets if d.derived and d.derived.job == job)
+    derived = registry.derived(job)
     name = settings.group(job)
     ddl: list[str] = [f"CREATE TEMPORARY SYSTEM FUNCTION {n} AS {literal(c)}" for n, c in FUNCTIONS]
     connection = flink.Connection(bootstrap, settings.topic(""), name)
@@ -202,6 +221,34 @@ def plan(job: str, registry: Registry, settings: Settings, *, bootstrap: str, no
     return Job(name, job, tuple(ddl), tuple(inserts), tuple(sorted(config.items())), topics)
 
 
+def _scenarios(registry: Registry, settings: Settings, bootstrap: str) -> Job:
+    """The job of the scenarios. Neither rules nor the streams that they name are in its plan: it reads every live topic
+    of the namespace, so that nobody's change restarts it; only how long aggregates wait for their windows is said."""
+    name = settings.group(SCENARIO_JOB)
+    lags = {d.topic: int(lag(d).total_seconds() * 1000) for d in registry.datasets if d.topic and lag(d)}
+    arguments = {"name": name, "group": name, "prefix": settings.topic(""), "lags_ms": lags}
+    config = {
+        "pipeline.name": name,
+        "pipeline.object-reuse": "true",
+        "pipeline.auto-watermark-interval": "500 ms",
+        "parallelism.default": "1",
+        "execution.buffer-timeout.interval": "10 ms",
+    }
+    topics = [kafka.scenario_rule_topic()]
+    for table in registry.derived(SCENARIO_JOB):
+        topics += kafka.topics(table, simulated_clock=True)
+    return Job(
+        name,
+        SCENARIO_JOB,
+        ddl=(),
+        inserts=(),
+        config=tuple(sorted(config.items())),
+        topics=tuple(sorted(settings.topic(topic.name) for topic in topics)),
+        program=Program(SCENARIO_ENTRY, json.dumps(arguments, sort_keys=True), bootstrap),
+    )
+
+
 def jobs_of(registry: Registry) -> tuple[str, ...]:
-    """The jobs that the contracts need: those that have streams to read."""
-    return tuple(job for job in (*KEYED_JOBS, SHARED_JOB) if registry.streams(job))
+    """The jobs that the contracts need: those that have streams to read, and the one that judges by scenarios."""
+    read = tuple(job for job in (*KEYED_JOBS, SHARED_JOB) if registry.streams(job))
+    return (*read, SCENARIO_JOB) if registry.derived(SCENARIO_JOB) else read

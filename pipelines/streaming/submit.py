@@ -74,19 +74,25 @@ def _reasons(stderr: str) -> list[str]:
     return causes[-6:] or lines[-20:]
 
 
-def table_environment(options: Mapping[str, str]) -> Any:
-    """A PyFlink table environment with the configuration of FLINK_CONF_DIR and ``options`` over it."""
+def flink_configuration(options: Mapping[str, str]) -> Any:
+    """The configuration of FLINK_CONF_DIR with ``options`` over it."""
     from pyflink.common import Configuration
     from pyflink.java_gateway import get_gateway
-    from pyflink.table import EnvironmentSettings, TableEnvironment
 
     # A table environment does not read FLINK_CONF_DIR by itself: without it a job runs without checkpoints.
     loaded = get_gateway().jvm.org.apache.flink.configuration.GlobalConfiguration.loadConfiguration()
     configuration = Configuration(j_configuration=loaded)
     for key, value in options.items():
         configuration.set_string(key, value)
+    return configuration
+
+
+def table_environment(options: Mapping[str, str]) -> Any:
+    """A PyFlink table environment with :func:`flink_configuration`."""
+    from pyflink.table import EnvironmentSettings, TableEnvironment
+
     return TableEnvironment.create(
-        EnvironmentSettings.new_instance().in_streaming_mode().with_configuration(configuration).build()
+        EnvironmentSettings.new_instance().in_streaming_mode().with_configuration(flink_configuration(options)).build()
     )
 
 
@@ -120,8 +126,21 @@ def _execute(rest: str, job: Mapping[str, Any], restore_from: str | None) -> str
         options["execution.state-recovery.path"] = restore_from
         # The restored checkpoint belongs to the new job from then on, so that old ones do not pile up.
         options["execution.state-recovery.claim-mode"] = "CLAIM"
+    if job["program"]:
+        return _program(job["program"], flink_configuration(options))
     client = declare(table_environment(options), job).execute().get_job_client()
     return str(client.get_job_id())
+
+
+def _program(program: Mapping[str, str], configuration: Any) -> str:
+    """Submit a job that is written in Java; its class is among the cluster's jars, which this process has as well."""
+    from pyflink.java_gateway import get_gateway
+
+    arguments = {**json.loads(program["arguments"]), "bootstrap": program["bootstrap"]}
+    entry = get_gateway().jvm
+    for part in program["entry"].split("."):
+        entry = getattr(entry, part)
+    return str(entry.submit(configuration._j_configuration, json.dumps(arguments)))
 
 
 def main() -> None:

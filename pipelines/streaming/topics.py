@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipelines.contracts.model import SCENARIO_JOB
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import kafka as target
 from pipelines.runtime import kafka
@@ -17,6 +18,8 @@ def ensure_topics(settings: Settings, registry: Registry) -> tuple[str, ...]:
     # Only the city itself runs on the wall clock; every other namespace replays a recorded arrival clock.
     simulated = settings.namespace != DEFAULT_NAMESPACE
     wanted = [target.dead_letter_topic(simulated_clock=simulated)]
+    if registry.derived(SCENARIO_JOB):
+        wanted.append(target.scenario_rule_topic())
     for dataset in registry.datasets:
         if dataset.topic:
             wanted += target.topics(dataset, simulated_clock=simulated)

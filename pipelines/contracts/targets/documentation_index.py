@@ -54,7 +54,8 @@ def _index(domains: Iterable[str], registry: Registry) -> str:
         "its contract in `schemas/`.",
         table(("miền · domain", "tên · name", "bộ dữ liệu · datasets"), rows),
         "- [Danh mục mã · Code lists](code-lists.md)\n"
-        "- [Quy tắc được kiểm ở đâu · Which rule is held where](rule-support.md)",
+        "- [Quy tắc được kiểm ở đâu · Which rule is held where](rule-support.md)"
+        + ("\n- [Kịch bản · Scenarios](scenarios.md)" if registry.scenarios else ""),
     )
     return joined(parts)
 

@@ -45,6 +45,9 @@ def clean_topic(dataset: Dataset) -> str:
 
 
 DEAD_LETTER = "dead_letter"
+SCENARIO_RULE = "scenario.rule"
+CLEAN_LIMIT = timedelta(days=7)
+"""How long clean topics and those of aggregates and alarms keep records by time."""
 
 
 def _config(retention: timedelta, *, keep: bool) -> tuple[tuple[str, str], ...]:
@@ -67,11 +70,11 @@ def topics(dataset: Dataset, *, simulated_clock: bool) -> tuple[Topic, ...]:
     """
     limit = PERSONAL_LIMIT if dataset.is_protected else timedelta.max
     if dataset.derived:
-        return (Topic(dataset.derived.topic, 1, _config(min(timedelta(days=7), limit), keep=simulated_clock)),)
+        return (Topic(dataset.derived.topic, 1, _config(min(CLEAN_LIMIT, limit), keep=simulated_clock)),)
     if dataset.stream is None:
         raise ValueError(f"{dataset.id} is read from a sector database: it has no topics")
     raw = _config(min(dataset.stream.rebuild, limit), keep=simulated_clock)
-    clean = _config(min(timedelta(days=7), limit), keep=simulated_clock)
+    clean = _config(min(CLEAN_LIMIT, limit), keep=simulated_clock)
     partitions = dataset.stream.partitions
     return (Topic(clean_topic(dataset), partitions, clean), Topic(raw_topic(dataset), partitions, raw))
 
@@ -79,3 +82,16 @@ def topics(dataset: Dataset, *, simulated_clock: bool) -> tuple[Topic, ...]:
 def dead_letter_topic(*, simulated_clock: bool) -> Topic:
     """The one topic of records that could not be used; its copy at rest is ``quality.dead_letter``."""
     return Topic(DEAD_LETTER, 1, _config(PERSONAL_LIMIT, keep=simulated_clock))
+
+
+def scenario_rule_topic() -> Topic:
+    """The one topic of the scenarios' rules, compacted by scenario. A rule that was replaced stays as long as facts
+    that it judged may be read again."""
+    kept_ms = str(int(CLEAN_LIMIT.total_seconds() * 1000))
+    config = (
+        ("cleanup.policy", "compact"),
+        ("max.message.bytes", str(2 * MAX_PAYLOAD_BYTES)),
+        ("message.timestamp.type", "CreateTime"),
+        ("min.compaction.lag.ms", kept_ms),
+    )
+    return Topic(SCENARIO_RULE, 1, config)

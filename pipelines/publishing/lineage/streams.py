@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from pipelines.contracts.model import Dataset
+from pipelines.contracts.model import SCENARIO_JOB, Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import flink
 from pipelines.publishing.lineage.flows import TOPIC_COLUMNS
@@ -26,9 +26,18 @@ def record_streams(recorder: Recorder, registry: Registry) -> None:
             _conform(recorder, stream, functions, process)
         except Untraceable as error:
             recorder.untraced(process, f"{stream.id}: {error}", [f"raw.{stream.id}"], f"clean.{stream.id}", process)
-    derived = [dataset for dataset in registry.datasets if dataset.derived]
+    _scenarios(recorder, registry)
+    derived = [d for d in registry.datasets if d.derived and d.derived.job != SCENARIO_JOB]
     for job in sorted({dataset.derived.job for dataset in derived if dataset.derived}):
         _domain(recorder, registry, job, [d for d in derived if d.derived and d.derived.job == job], functions)
+
+
+def _scenarios(recorder: Recorder, registry: Registry) -> None:
+    """What the scenarios judge, whether they are on or not; which columns, their rules say, and those are data."""
+    read = sorted({str(registry.dataset(name).topic) for scenario in registry.scenarios for name in scenario.datasets})
+    for table in registry.derived(SCENARIO_JOB):
+        for topic in read:
+            recorder.rows(topic, str(table.topic), f"flink {SCENARIO_JOB}")
 
 
 def _conform(recorder: Recorder, stream: Dataset, functions: Functions, process: str) -> None:

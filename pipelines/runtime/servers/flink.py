@@ -17,8 +17,8 @@ from pipelines.runtime.templates import fingerprint, render, write_text
 
 JOBMANAGER = "flink-jobmanager"
 TASKMANAGER = "flink-taskmanager"
-SLOTS = 10
-"""The city with every stream takes 5, a demo beside it 4."""
+SLOTS = 12
+"""The city with every stream takes 6, a demo beside it 5."""
 _PROBE_TIMEOUT_S = 3.0
 _EXPORTS = (
     "java.rmi/sun.rmi.registry",

@@ -10,7 +10,7 @@ import org.apache.flink.table.data.TimestampData;
  * <p>Dates are {@code 2025-10-27}; times {@code 2025-10-27T13:00}, with optional seconds and one to nine decimals, and a
  * closing {@code Z} exactly if the column is zoned. Other offsets are refused: the gateway normalises them.
  */
-final class IsoTime {
+public final class IsoTime {
 
     private static final long MILLIS_PER_DAY = 86_400_000L;
     private static final int[] NANOS_PER_UNIT = {
@@ -28,7 +28,7 @@ final class IsoTime {
     }
 
     /** Returns the timestamp cut to the column's precision (0 to 9), or null if the text is none. */
-    static TimestampData timestamp(char[] text, int offset, int length, int precision, boolean zoned) {
+    public static TimestampData timestamp(char[] text, int offset, int length, int precision, boolean zoned) {
         int end = length;
         if (zoned) {
             if (length == 0 || text[offset + length - 1] != 'Z') {
