@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +14,11 @@ from rich.table import Table
 
 from pipelines.gateway import sources
 from pipelines.gateway.limits import Limits
+from pipelines.gateway.quarantine import Quarantine
+from pipelines.gateway.state import read_report, summary
 from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
+from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.telemetry import configure_logging
 
@@ -26,6 +31,10 @@ token_app = typer.Typer(
     no_args_is_help=True, help="Mã truy cập của nguồn gửi — tokens of senders, bound to datasets and an agency."
 )
 gateway_app.add_typer(token_app, name="token")
+devices_app = typer.Typer(
+    invoke_without_command=True, help="Thiết bị: im lặng, chưa đăng ký — devices: silent ones, unregistered ones."
+)
+gateway_app.add_typer(devices_app, name="devices")
 _console = Console()
 Megabytes = Annotated[int, typer.Option(min=1, help="Megabytes of disk used at most while Kafka is away.")]
 
@@ -116,3 +125,87 @@ def revoke(
     if not ended:
         raise LakeError(f"{source} has no token that is not revoked already.", "See `lake gateway token list`.")
     typer.echo(f"Đã thu hồi / revoked: {', '.join(ended)}")
+
+
+@gateway_app.command()
+def datastream(
+    source: Annotated[str, typer.Argument(help="Name of the sender.")],
+    number: Annotated[str, typer.Argument(help="@iot.id of the Datastream on its SensorThings server.")],
+    fields: Annotated[list[str], typer.Argument(help="What it stands for: station_id=71520 unit=cm …")],
+    dataset: Annotated[str, typer.Option(help="Stream that its observations belong to.")],
+) -> None:
+    """Say what a SensorThings Datastream of a source stands for, so that observations may name it by its id alone.
+
+    Example: lake gateway datastream thuy-van-1 12 station_id=71520 --dataset river_stage
+    """
+    settings = Settings.load()
+    given: dict[str, str] = {"dataset": dataset}
+    for text in fields:
+        name, equals, value = text.partition("=")
+        if not equals or not value:
+            raise LakeError(f"{text!r} does not say a field.", "Write field=value, for example station_id=71520.")
+        given[name] = value
+    sources.set_datastream(settings, registry_of(settings), source, number, given)
+    typer.echo(f"{source}: Datastream {number} → {', '.join(f'{name}={value}' for name, value in given.items())}")
+
+
+@gateway_app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show what the gateway of the namespace wrote down last: Kafka, spool, counts, devices."""
+    told = read_report(Settings.load())
+    if told is None:
+        typer.echo("Chưa chạy — no gateway has run in this namespace.")
+        raise typer.Exit(1)
+    if as_json:
+        typer.echo(json.dumps(asdict(told), ensure_ascii=False))
+        return
+    table = Table(title=f"gateway · {told.namespace} · pid {told.pid} · {told.written_at}", title_justify="left")
+    table.add_column("")
+    table.add_column("")
+    for name, text in summary(told):
+        table.add_row(name, text)
+    _console.print(table)
+
+
+@devices_app.callback()
+def devices(context: typer.Context) -> None:
+    """Show which registered devices are silent, and which unregistered ones have sent (their records are kept)."""
+    if context.invoked_subcommand is not None:
+        return
+    settings = Settings.load()
+    told = read_report(settings)
+    table = Table(title="Thiết bị đã đăng ký — registered devices", title_justify="left")
+    for name in ("dataset", "register", "registered", "reporting", "im lặng / silent", "chưa từng / never", "names"):
+        table.add_column(name)
+    for row in told.devices if told else ():
+        counts = (row.registered, row.reporting, row.silent, row.never) if row.is_checked else ("—",) * 4
+        table.add_row(row.dataset, row.register, *map(str, counts), ", ".join(row.names))
+    _console.print(table)
+    quarantine = Quarantine(settings)
+    strangers = quarantine.strangers()
+    quarantine.close()
+    if strangers:
+        table = Table(
+            title="Chưa đăng ký, bản ghi được giữ — unregistered, their records are kept", title_justify="left"
+        )
+        for name in ("dataset", "device", "records", "first", "last"):
+            table.add_column(name)
+        for item in strangers:
+            table.add_row(item.dataset, item.device, str(item.records), item.first_at[:19], item.last_at[:19])
+        _console.print(table)
+        _console.print("When one is registered: lake gateway devices release DATASET", highlight=False)
+
+
+@devices_app.command("release")
+def release_devices(
+    dataset: Annotated[str, typer.Argument(help="Stream whose quarantine is looked at.")],
+    device: Annotated[str | None, typer.Argument(help="One device; default: all that are registered by now.")] = None,
+) -> None:
+    """Send in the records of devices that were unknown when they sent, and are registered now."""
+    from pipelines.gateway.release import release
+
+    settings = Settings.load()
+    done = release(settings, registry_of(settings), endpoints(settings).kafka, dataset, device)
+    typer.echo(f"Đã gửi / sent: {done.sent}, không dùng được / no use: {done.refused}")
+    if done.still_unknown:
+        typer.echo(f"Vẫn chưa đăng ký / still unknown: {', '.join(done.still_unknown)}")

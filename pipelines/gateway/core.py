@@ -12,9 +12,9 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,22 +23,21 @@ from filelock import FileLock, Timeout
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.kafka import raw_topic
-from pipelines.gateway.envelope import milliseconds, seal, source_headers, unusable
-from pipelines.gateway.formats.entry import Entry, Unreadable
-from pipelines.gateway.formats.select import parser
-from pipelines.gateway.intake import Gateway
+from pipelines.gateway.devices import Devices
+from pipelines.gateway.envelope import milliseconds, source_headers
+from pipelines.gateway.formats.select import check
 from pipelines.gateway.limits import Limits, TokenBucket
 from pipelines.gateway.outlet import Outlet
+from pipelines.gateway.sealing import Sealed, Sealing
 from pipelines.gateway.sources import Source
 from pipelines.gateway.spool import Batch, Spool
+from pipelines.gateway.state import State
 from pipelines.gateway.submission import (
     Busy,
-    Empty,
     IntakeError,
     NotAllowed,
     Oversized,
     Receipt,
-    Refused,
     Submission,
     Throttled,
     UnknownDataset,
@@ -64,40 +63,6 @@ class _Job:
     future: Future[Receipt]
 
 
-@dataclass(slots=True)
-class _Sealed:
-    """The records of one submission as they travel, and what is to be told of them."""
-
-    pairs: list[tuple[bytes, bytes]] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    dropped: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What the core saw last, at most a second ago.
-
-    `waiting` counts spooled records by dataset, `damaged` those that the disk changed; `problems` says why records of
-    a dataset wait although Kafka answers; `outcomes` counts records by dataset and outcome since the start.
-    """
-
-    is_connected: bool
-    last_error: str
-    waiting: Mapping[str, int]
-    spool_bytes: int
-    spool_limit_bytes: int
-    is_spool_full: bool
-    damaged: int
-    problems: Mapping[str, str]
-    in_flight_bytes: int
-    outcomes: Mapping[tuple[str, str], int]
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether records can be taken: Kafka answers, or the spool has room."""
-        return self.is_connected or not self.is_spool_full
-
-
 class Core:
     """Use it as a context manager; `submit` is thread-safe. `limits` bound what it takes."""
 
@@ -114,10 +79,9 @@ class Core:
             LakeError: another gateway of the namespace runs, or the spool of an earlier one cannot be opened.
         """
         self.settings, self.limits = settings, limits or Limits()
-        self.registry = registry
-        self.streams = {dataset.id: dataset for dataset in registry.streams()}
-        self.gateway = Gateway.open(registry, settings)
+        self.use(registry)
         self._lease = _lease(settings)
+        self.sealing = Sealing(settings, registry, self.limits)
         self.spool = Spool(spool_folder(settings), self.limits.spool_bytes)
         self.outlet = Outlet(settings, self.spool, bootstrap or (lambda: endpoints(settings).kafka))
         self.outcomes: Counter[tuple[str, str]] = Counter()
@@ -139,6 +103,16 @@ class Core:
     def __exit__(self, *_: object) -> None:
         """End as :meth:`close`."""
         self.close()
+
+    def use(self, registry: Registry) -> None:
+        """Go on with these contracts; what was taken before is not looked at again."""
+        self.registry = registry
+        self.streams = {dataset.id: dataset for dataset in registry.streams()}
+
+    @property
+    def devices(self) -> Devices:
+        """The devices that are known, and when they were heard of."""
+        return self.sealing.devices
 
     def close(self) -> None:
         """Take nothing more, settle what was taken (Kafka or spool), and end."""
@@ -200,7 +174,7 @@ class Core:
         if size_bytes > self.limits.body_bytes:
             what = f"The body has {size_bytes} bytes; at most {self.limits.body_bytes} are taken."
             raise Oversized(what, "Send smaller batches.")
-        parser(dataset, media_type, source)
+        check(dataset, media_type)
         return dataset
 
     def _bucket(self, source: Source) -> TokenBucket:
@@ -234,6 +208,7 @@ class Core:
             self.on_failure()
         finally:
             self.spool.close()
+            self.sealing.close()
             self._lease.release()
 
     def _look(self) -> State:
@@ -267,7 +242,7 @@ class Core:
 
     def _take(self, job: _Job) -> None:
         try:
-            sealed = self._seal(job)
+            sealed = self.sealing.seal(job.dataset, job.submission)
         except IntakeError as error:
             job.future.set_exception(error)
             return
@@ -294,51 +269,7 @@ class Core:
         )
         self.outlet.put(batch, partial(self._settled, job, sealed))
 
-    def _seal(self, job: _Job) -> _Sealed:
-        submission, dataset = job.submission, job.dataset
-        sealed = _Sealed()
-        try:
-            entries = parser(dataset, submission.media_type, submission.source)(submission.body)
-        except Unreadable as error:
-            self._seal_entry(job, None, Entry(submission.body, problem=str(error)), sealed)
-            return sealed
-        if not entries:
-            raise Empty("The body holds no record.", "Send one object, or an array of them.")
-        if len(entries) > self.limits.batch_records:
-            what = f"The body has {len(entries)} records; at most {self.limits.batch_records} are taken."
-            raise Oversized(what, "Send smaller batches.")
-        for index, entry in enumerate(entries):
-            self._seal_entry(job, index, entry, sealed)
-        return sealed
-
-    def _seal_entry(self, job: _Job, index: int | None, entry: Entry, into: _Sealed) -> None:
-        source, received_at = job.submission.source, job.submission.received_at
-        if entry.problem:
-            found = unusable(
-                job.dataset,
-                entry.raw,
-                entry.problem,
-                source=source.name,
-                origin=source.origin,
-                received_at=received_at,
-            )
-        else:
-            found = seal(
-                job.dataset,
-                entry.raw if entry.body is None else entry.body,
-                source=source.name,
-                origin=source.origin,
-                received_at=received_at,
-                tokeniser=self.gateway.tokeniser,
-                original=entry.raw,
-            )
-        record = self.gateway.settle(job.dataset, found, source=source.name, received_at=received_at)
-        into.pairs.append((record.key, record.value))
-        into.dropped += record.dropped_fields + entry.dropped
-        if record.reason:
-            into.refused.append(Refused(index, record.reason, record.detail))
-
-    def _settled(self, job: _Job, sealed: _Sealed, sent: int, spooled: int, problem: LakeError | None) -> None:
+    def _settled(self, job: _Job, sealed: Sealed, sent: int, spooled: int, problem: LakeError | None) -> None:
         """Tell the sender. Refused records are among those sent or spooled: their bytes are safe, but no use."""
         if problem is not None:
             job.future.set_exception(Busy(problem.what, "Send it again later.", 30.0))

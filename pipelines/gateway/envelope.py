@@ -43,7 +43,8 @@ class RawRecord:
     """One Kafka record of a raw topic; `topic` has no namespace, `timestamp_ms` is the receipt clock (UTC).
 
     `as_came` says that the value is the sender's bytes, untouched; `dropped_fields` counts unknown keys left out.
-    `reason` and `detail` say to the sender why the payload was refused or is no use; empty for a good one.
+    `reason` and `detail` say to the sender why the payload was refused or is no use; empty for a good one. `device` is
+    the device that it names, where the contract says which field that is. `ref` is where refused bytes lie.
     """
 
     topic: str
@@ -55,6 +56,8 @@ class RawRecord:
     dropped_fields: int = 0
     reason: str = ""
     detail: str = ""
+    device: str | None = None
+    ref: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,9 @@ def seal(
         key_bytes = key.encode()
     except UnicodeEncodeError:
         return _unusable(dataset, data, "a text holds half a surrogate pair", source, received_at)
-    return _record(dataset, key_bytes, encoded, source, received_at, dropped=dropped)
+    device = fields.get(dataset.stream.device) if dataset.stream and dataset.stream.device else None
+    record = _record(dataset, key_bytes, encoded, source, received_at)
+    return replace(record, dropped_fields=dropped, device=None if device is None else str(device))
 
 
 def unusable(
@@ -182,14 +187,11 @@ def marker(
     """
     value = encode_object({MARKER_KEY: {"reason": reason, "ref": ref, "size_bytes": size_bytes}})
     record = _record(dataset, source.encode(), value, source, received_at)
-    return replace(record, reason=reason, detail=detail)
+    return replace(record, reason=reason, detail=detail, ref=ref)
 
 
-def _record(
-    dataset: Dataset, key: bytes, value: bytes, source: str, received_at: datetime, *, dropped: int = 0
-) -> RawRecord:
-    headers = source_headers(source)
-    return RawRecord(raw_topic(dataset), key, value, milliseconds(received_at), headers, dropped_fields=dropped)
+def _record(dataset: Dataset, key: bytes, value: bytes, source: str, received_at: datetime) -> RawRecord:
+    return RawRecord(raw_topic(dataset), key, value, milliseconds(received_at), source_headers(source))
 
 
 def source_headers(source: str) -> tuple[tuple[str, bytes], ...]:

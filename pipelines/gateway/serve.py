@@ -17,6 +17,7 @@ import uvicorn
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.openapi import gateway_document
 from pipelines.gateway.core import Core
+from pipelines.gateway.housekeeping import Housekeeper
 from pipelines.gateway.http import application
 from pipelines.gateway.limits import Limits
 from pipelines.gateway.metrics import Metrics
@@ -64,7 +65,7 @@ def run(settings: Settings, registry: Registry, address: Address, limits: Limits
         LakeError: the address cannot be used, another gateway runs, or the spool cannot be opened.
     """
     address.check()
-    with Core(settings, registry, limits) as core:
+    with Core(settings, registry, limits) as core, Housekeeper(core):
         app = application(core, Sources(settings), Metrics(core), partial(_document, core))
         config = uvicorn.Config(
             app,

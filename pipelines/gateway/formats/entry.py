@@ -10,13 +10,16 @@ class Entry(NamedTuple):
     """One record of a body.
 
     `raw` are the sender's bytes, which are kept when it is no use. `body` is what they say in the contract's fields;
-    None when `raw` is a native object that speaks for itself. `problem` says why they cannot be translated.
+    None when `raw` is a native object that speaks for itself. `problem` says why they cannot be translated, `dropped`
+    counts what the contract has no field for. `is_foreign`: it came in another format, in which some fields have no
+    place.
     """
 
     raw: bytes
     body: Mapping[str, Any] | None = None
     problem: str = ""
     dropped: int = 0
+    is_foreign: bool = False
 
 
 class Unreadable(ValueError):

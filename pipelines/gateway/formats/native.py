@@ -11,21 +11,12 @@ from typing import Any
 
 import msgspec
 
-from pipelines.gateway.formats.entry import Entry, Unreadable
+from pipelines.gateway.formats.entry import Unreadable
 
 ITEMS = "items"
 _SPACE = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
-
-
-def parse_json(body: bytes) -> list[Entry]:
-    """The entries of an object, an array or an object with the one key `items`.
-
-    Raises:
-        Unreadable: not JSON as a whole, so that its records cannot be told apart.
-    """
-    return [Entry(raw) for raw in records(body)]
 
 
 def records(body: bytes, containers: Iterable[str] = ()) -> list[bytes]:
@@ -53,10 +44,10 @@ def records(body: bytes, containers: Iterable[str] = ()) -> list[bytes]:
     return [text] if text else []
 
 
-def parse_lines(body: bytes) -> list[Entry]:
-    """One entry a line; empty lines are none. Bytes that are no JSON are the problem of their own line."""
-    lines = (line.strip(_SPACE) for line in body.removeprefix(_BOM).split(b"\n"))
-    return [Entry(line) for line in lines if line]
+def lines(body: bytes) -> list[bytes]:
+    """The lines of a body without the space around them; empty ones are none."""
+    found = (line.strip(_SPACE) for line in body.removeprefix(_BOM).split(b"\n"))
+    return [line for line in found if line]
 
 
 @lru_cache

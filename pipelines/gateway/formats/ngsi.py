@@ -45,7 +45,7 @@ class Entities:
             body = translation.apply(partial(_look, plain))
         except Untranslatable as error:
             return Entry(raw, problem=str(error))
-        return Entry(raw, body, dropped=len(plain.keys() - translation.heads - _ABOUT))
+        return Entry(raw, body, dropped=len(plain.keys() - translation.heads - _ABOUT), is_foreign=True)
 
 
 def _look(entity: Mapping[str, Any], path: tuple[str, ...]) -> Found | None:

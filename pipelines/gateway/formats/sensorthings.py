@@ -88,7 +88,7 @@ class Observations:
             return Entry(raw, problem=str(error))
         named = {name: value for name, value in fixed.items() if name not in {"dataset", _UNIT}}
         dropped = len(observation.keys() - self._translation.heads - _ABOUT)
-        return Entry(raw, {**body, **named}, dropped=dropped)
+        return Entry(raw, {**body, **named}, dropped=dropped, is_foreign=True)
 
     def _registered(self, observation: Mapping[str, Any]) -> Mapping[str, str]:
         """What the source has said of the observation's Datastream; nothing when it has no id, or is not registered."""

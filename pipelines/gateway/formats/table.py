@@ -16,23 +16,26 @@ from pipelines.gateway.formats.entry import Entry, Unreadable
 csv.field_size_limit(2 * MAX_PAYLOAD_BYTES)
 
 
-def parse_csv(body: bytes) -> list[Entry]:
-    """One entry a row; what is kept of a row that is no use is the header and the row.
+class Table:
+    """Reads CSV."""
 
-    Raises:
-        Unreadable: not UTF-8, no header, or a header with empty or repeated names.
-    """
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise Unreadable("the bytes are not UTF-8") from None
-    lines = list(io.StringIO(text, newline=""))
-    while lines and not lines[0].strip():
-        lines.pop(0)
-    if not lines:
-        return []
-    separator = ";" if ";" in lines[0] and "," not in lines[0] else ","
-    return list(_rows(lines, separator))
+    def parse(self, body: bytes) -> list[Entry]:
+        """One entry a row; what is kept of a row that is no use is the header and the row.
+
+        Raises:
+            Unreadable: not UTF-8, no header, or a header with empty or repeated names.
+        """
+        try:
+            text = body.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise Unreadable("the bytes are not UTF-8") from None
+        lines = list(io.StringIO(text, newline=""))
+        while lines and not lines[0].strip():
+            lines.pop(0)
+        if not lines:
+            return []
+        separator = ";" if ";" in lines[0] and "," not in lines[0] else ","
+        return list(_rows(lines, separator))
 
 
 def _rows(lines: list[str], separator: str) -> Iterator[Entry]:

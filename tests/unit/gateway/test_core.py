@@ -83,7 +83,7 @@ def test_personal_bytes_that_cannot_be_read_go_to_the_object_store_encrypted(cor
     receipt = send(core, body, "violation_event")
     assert [r.reason for r in receipt.refused] == ["personal_unparseable"]
     marker = json.loads(spooled(settings, "violation_event")[0])["lake.refused"]
-    assert core.gateway.store.get(marker["ref"]) == body
+    assert core.sealing.gateway.store.get(marker["ref"]) == body
     assert b"75A" not in (settings.object_root / marker["ref"]).read_bytes()
 
 

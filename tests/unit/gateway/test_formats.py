@@ -15,7 +15,7 @@ from pipelines.contracts.media_types import media_types
 from pipelines.contracts.registry import Registry
 from pipelines.gateway.envelope import RawRecord, seal
 from pipelines.gateway.formats.entry import Entry, Unreadable
-from pipelines.gateway.formats.select import parser
+from pipelines.gateway.formats.select import reader
 from pipelines.gateway.sources import Source
 from pipelines.gateway.submission import UnknownFormat
 from pipelines.gateway.tokens import Tokeniser
@@ -73,7 +73,7 @@ OBSERVATION = {
 
 def entries(registry: Registry, dataset: str, body: object, media_type: str = "application/json") -> list[Entry]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return list(parser(registry.dataset(dataset), media_type, SOURCE)(data))
+    return list(reader(registry.dataset(dataset), media_type, SOURCE).parse(data))
 
 
 def record(registry: Registry, dataset: str, entry: Entry) -> Mapping[str, Any]:
@@ -253,7 +253,7 @@ def test_a_dataset_takes_only_what_its_contract_accepts(registry: Registry) -> N
     )
     assert "application/ld+json" not in media_types(registry.dataset("violation_event"))
     with pytest.raises(UnknownFormat, match="Allowed: application/json"):
-        parser(registry.dataset("violation_event"), "application/ld+json", SOURCE)
+        reader(registry.dataset("violation_event"), "application/ld+json", SOURCE)
     (entry,) = entries(registry, "violation_event", WATER_LD)
     assert entry == Entry(json.dumps(WATER_LD).encode())
 
