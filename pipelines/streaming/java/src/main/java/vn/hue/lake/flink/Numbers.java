@@ -25,6 +25,11 @@ final class Numbers {
 
     private Numbers() {}
 
+    /** Returns 10 to the power of {@code exponent}, 0 to 18. */
+    static long powerOfTen(int exponent) {
+        return POWERS_OF_TEN[exponent];
+    }
+
     /** Parses a decimal number with an optional exponent, or returns null. */
     static BigDecimal parse(String text) {
         String trimmed = text.trim();
