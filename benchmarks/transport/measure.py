@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import psutil
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 POLL_S = 0.25
 
@@ -63,8 +63,18 @@ class Offsets:
     def count(self, topic: str) -> int:
         """Return how many records a topic holds (nothing is deleted here)."""
         partitions = self._consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        ends = [self._consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in partitions]
-        return sum(ends)
+        return sum(self._end(TopicPartition(topic, p)) for p in partitions)
+
+    def _end(self, partition: TopicPartition, tries: int = 20) -> int:
+        for left in reversed(range(tries)):
+            try:
+                return int(self._consumer.get_watermark_offsets(partition, timeout=10)[1])
+            except KafkaException:
+                # A partition made a moment ago has no leader yet.
+                if not left:
+                    raise
+                time.sleep(POLL_S)
+        raise AssertionError("tries is above 0")
 
     def close(self) -> None:
         """Leave the broker."""
