@@ -39,7 +39,7 @@ SELECT
   `stage_m`,
   `origin`,
   CAST(CASE WHEN (`stage_m` < -2 OR `stage_m` > 15) THEN 4 WHEN (`stage_m` < -1 OR `stage_m` > 8) THEN 3 WHEN `stage_m` IS NULL THEN 9 WHEN `stage_m` IS NOT NULL THEN 1 ELSE 2 END AS INT) AS `_qc_flag`,
-  NULLIF(CONCAT_WS(';', CASE WHEN `stage_m` < -2 OR `stage_m` > 15 THEN 'stage_m.gross_range=4' WHEN `stage_m` < -1 OR `stage_m` > 8 THEN 'stage_m.gross_range=3' WHEN `stage_m` IS NULL THEN 'stage_m.gross_range=9' END), '') AS `_qc_detail`,
+  CASE WHEN (`stage_m` < -2 OR `stage_m` > 15) OR (`stage_m` < -1 OR `stage_m` > 8) OR `stage_m` IS NULL THEN CONCAT_WS(';', CASE WHEN `stage_m` < -2 OR `stage_m` > 15 THEN 'stage_m.gross_range=4' WHEN `stage_m` < -1 OR `stage_m` > 8 THEN 'stage_m.gross_range=3' WHEN `stage_m` IS NULL THEN 'stage_m.gross_range=9' END) END AS `_qc_detail`,
   COALESCE(`revision`, 0) AS `_revision`,
   `observed_at` < `_received_at` - INTERVAL '0 00:10:00' DAY TO SECOND AS `_late`,
   `_received_at`,
@@ -94,10 +94,7 @@ CREATE TABLE `clean_river_stage` (
   'key.format' = 'raw',
   'key.fields' = '_key',
   'value.fields-include' = 'EXCEPT_KEY',
-  'value.format' = 'json',
-  'value.json.timestamp-format.standard' = 'ISO-8601',
-  'value.json.encode.decimal-as-plain-number' = 'true',
-  'value.json.encode.ignore-null-fields' = 'true'
+  'value.format' = 'lake-json'
 );
 
 INSERT INTO `dead_letter` (`_key`, `dataset`, `raw_topic`, `raw_partition`, `raw_offset`, `received_at`, `reason`, `detail`, `payload`)

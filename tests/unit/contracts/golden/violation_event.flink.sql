@@ -51,7 +51,7 @@ SELECT
   `evidence_uri`,
   `origin`,
   CAST(CASE WHEN (`confidence` < 0 OR `confidence` > 1) THEN 4 WHEN `confidence` IS NULL THEN 9 WHEN `confidence` IS NOT NULL THEN 1 ELSE 2 END AS INT) AS `_qc_flag`,
-  NULLIF(CONCAT_WS(';', CASE WHEN `confidence` < 0 OR `confidence` > 1 THEN 'confidence.gross_range=4' WHEN `confidence` IS NULL THEN 'confidence.gross_range=9' END), '') AS `_qc_detail`,
+  CASE WHEN (`confidence` < 0 OR `confidence` > 1) OR `confidence` IS NULL THEN CONCAT_WS(';', CASE WHEN `confidence` < 0 OR `confidence` > 1 THEN 'confidence.gross_range=4' WHEN `confidence` IS NULL THEN 'confidence.gross_range=9' END) END AS `_qc_detail`,
   COALESCE(`revision`, 0) AS `_revision`,
   `observed_at` < `_received_at` - INTERVAL '0 00:02:00' DAY TO SECOND AS `_late`,
   `_received_at`,
@@ -118,10 +118,7 @@ CREATE TABLE `clean_violation_event` (
   'key.format' = 'raw',
   'key.fields' = '_key',
   'value.fields-include' = 'EXCEPT_KEY',
-  'value.format' = 'json',
-  'value.json.timestamp-format.standard' = 'ISO-8601',
-  'value.json.encode.decimal-as-plain-number' = 'true',
-  'value.json.encode.ignore-null-fields' = 'true'
+  'value.format' = 'lake-json'
 );
 
 INSERT INTO `dead_letter` (`_key`, `dataset`, `raw_topic`, `raw_partition`, `raw_offset`, `received_at`, `reason`, `detail`, `payload`)
