@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from deltalake import DeltaTable
 from demo_run import PLAN, DemoRun, rows
 
 from pipelines.commands.demo import REPLAYS, wait_until_settled
 from pipelines.contracts.targets.trino import is_live
 from pipelines.landing.ledger import ledger
+from pipelines.replay import cameras
 from pipelines.replay.catalog import make_replay
 from pipelines.replay.kept import letters
 from pipelines.replay.resend import Decision, Resender
@@ -64,8 +67,6 @@ def test_every_record_is_accounted_for_as_the_replays_truth_says(demo_run: DemoR
 
 def test_every_refusal_has_its_reason_and_its_bytes(demo_run: DemoRun) -> None:
     path = demo_run.settings.table_path("quality", "dead_letter")
-    from deltalake import DeltaTable
-
     letters = DeltaTable(str(path)).to_pyarrow_table().to_pylist()
     for name in REPLAYS:
         for dataset, truth in demo_run.truth(name).datasets.items():
@@ -107,6 +108,38 @@ def test_an_analyst_reads_neither_the_layers_below_nor_personal_columns(demo_run
     columns = {str(row[0]) for row in _query(demo_run, "DESCRIBE published.feedback_ticket")}
     assert "ticket_id" in columns
     assert not columns & {"content_text", "reporter_token", "phone_token"}
+
+
+def test_no_table_of_any_layer_holds_a_clear_plate(demo_run: DemoRun) -> None:
+    """The plates that the cameras read exist as tokens only: in the bytes as they came, in silver, gold and quality."""
+    home = demo_run.settings.home
+    events = cameras.readings(demo_run.registry, home / "data", PLAN.faults.seed)
+    plates = {str(r.body["plate"]) for r in events if r.body.get("plate")}
+    forms = {form for plate in plates for form in (plate, "".join(c for c in plate if c.isalnum()))}
+    looks_like_one = re.compile(r"\d{2}-?[A-Z]{1,2}\d?[- ]?\d{3}\.?\d{2}")
+    searched = 0
+    for log in sorted((demo_run.settings.lake_root / demo_run.settings.namespace).rglob("_delta_log")):
+        table = DeltaTable(str(log.parent)).to_pyarrow_table()
+        for name in table.column_names:
+            for value in table[name].unique().to_pylist():
+                text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+                if isinstance(text, str):
+                    searched += 1
+                    found = forms & set(looks_like_one.findall(text))
+                    assert not found, f"{log.parent}.{name} holds {found}"
+    assert len(plates) > 200 and searched > 5_000
+
+
+def test_the_recorded_slowdowns_are_found_as_they_arrive(demo_run: DemoRun) -> None:
+    """Labelled windows of 15 and 16 September 2015, ten years and some days later on the detector of the replay."""
+    raised = _query(
+        demo_run,
+        "SELECT section_id, incident_method, origin, CAST(raised_at AT TIME ZONE 'UTC' AS varchar) "
+        "FROM published.traffic_incident WHERE transition = 'raise' AND detector_id = 'HUE-D01' ORDER BY raised_at",
+    )
+    days = [str(at)[:10] for *_, at in raised]
+    assert {"2025-09-16", "2025-09-17"} <= set(days), raised
+    assert {row[:3] for row in raised} == {("HUE-D01", "speed_threshold", "replay")}
 
 
 def test_the_story_is_told_with_origins(demo_run: DemoRun) -> None:

@@ -8,6 +8,7 @@ CREATE TABLE `raw_violation_event` (
   `review_status` STRING,
   `ward_code` STRING,
   `evidence_uri` STRING,
+  `retained_until_date` DATE,
   `origin` STRING,
   `revision` INT,
   `_raw` BYTES,
@@ -49,6 +50,7 @@ SELECT
   `review_status`,
   `ward_code`,
   `evidence_uri`,
+  `retained_until_date`,
   `origin`,
   CAST(CASE WHEN (`confidence` < 0 OR `confidence` > 1) THEN 4 WHEN `confidence` IS NULL THEN 9 WHEN `confidence` IS NOT NULL THEN 1 ELSE 2 END AS INT) AS `_qc_flag`,
   CASE WHEN (`confidence` < 0 OR `confidence` > 1) OR `confidence` IS NULL THEN CONCAT_WS(';', CASE WHEN `confidence` < 0 OR `confidence` > 1 THEN 'confidence.gross_range=4' WHEN `confidence` IS NULL THEN 'confidence.gross_range=9' END) END AS `_qc_detail`,
@@ -72,6 +74,7 @@ SELECT
   `review_status`,
   `ward_code`,
   `evidence_uri`,
+  `retained_until_date`,
   `_qc_flag` AS `qc_flag`,
   `_qc_detail` AS `qc_detail`,
   `origin`,
@@ -99,6 +102,7 @@ CREATE TABLE `clean_violation_event` (
   `review_status` STRING,
   `ward_code` STRING,
   `evidence_uri` STRING,
+  `retained_until_date` DATE,
   `qc_flag` INT,
   `qc_detail` STRING,
   `origin` STRING,
@@ -129,6 +133,6 @@ SELECT
 FROM `violation_event__checked`
 WHERE `_reason` IS NOT NULL;
 
-INSERT INTO `clean_violation_event` (`_key`, `event_id`, `observed_at`, `camera_id`, `violation_type`, `plate_token`, `confidence`, `review_status`, `ward_code`, `evidence_uri`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`)
-SELECT CAST(`event_id` AS STRING), `event_id`, `observed_at`, `camera_id`, `violation_type`, `plate_token`, `confidence`, `review_status`, `ward_code`, `evidence_uri`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`
+INSERT INTO `clean_violation_event` (`_key`, `event_id`, `observed_at`, `camera_id`, `violation_type`, `plate_token`, `confidence`, `review_status`, `ward_code`, `evidence_uri`, `retained_until_date`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`)
+SELECT CAST(`event_id` AS STRING), `event_id`, `observed_at`, `camera_id`, `violation_type`, `plate_token`, `confidence`, `review_status`, `ward_code`, `evidence_uri`, `retained_until_date`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`
 FROM `violation_event__conformed`;
