@@ -29,8 +29,8 @@ def registry() -> Registry:
 
 @pytest.fixture(scope="session")
 def few(registry: Registry) -> Registry:
-    """Only the datasets of which there are golden files."""
-    return replace(registry, datasets=tuple(registry.dataset(name) for name in FEW))
+    """Only the datasets of which there are golden files, and no scenario."""
+    return replace(registry, datasets=tuple(registry.dataset(name) for name in FEW), scenarios=())
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +67,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in (root / "schemas" / "datasets").iterdir():
         if folder.name != "flood":
             shutil.rmtree(folder)
+    shutil.rmtree(root / "schemas" / "scenarios")
     (root / "pyproject.toml").write_text("")
     monkeypatch.setenv("LAKE_HOME", str(root))
     return root
