@@ -30,8 +30,8 @@ def registry() -> Registry:
 
 @pytest.fixture(scope="session")
 def few(registry: Registry) -> Registry:
-    """Only the datasets of which there are golden files."""
-    return replace(registry, datasets=tuple(registry.dataset(name) for name in FEW))
+    """Only the datasets of which there are golden files, and no scenario."""
+    return replace(registry, datasets=tuple(registry.dataset(name) for name in FEW), scenarios=())
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +81,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reset_versions: Cal
     for folder in (root / "schemas" / "datasets").iterdir():
         if folder.name != "flood":
             shutil.rmtree(folder)
+<<<<<<< HEAD
     reset_versions(root / "schemas")
+=======
+    shutil.rmtree(root / "schemas" / "scenarios")
+>>>>>>> scenarios
     (root / "pyproject.toml").write_text("")
     monkeypatch.setenv("LAKE_HOME", str(root))
     return root

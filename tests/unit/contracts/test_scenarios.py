@@ -62,6 +62,10 @@ def test_a_namespace_holds_the_scenarios_whose_datasets_it_has() -> None:
     assert "river_alarm_two" in {s.id for s in demo.scenarios} != {s.id for s in city().scenarios}
 
 
+CONFIRMED = (
+    "kind: threshold, dataset: fire_event, where: {fire_kind: [forest]}, "
+    'field: review_status, operator: "==", value: confirmed'
+)
 WRONG = [
     (RISING, "dataset: river_stage", "dataset: river_stages", "dataset 'river_stages' does not exist", "allowed: ai_"),
     (RISING, "dataset: river_stage", "dataset: fct_river_stage", "'fct_river_stage' is no live dataset", "allowed: "),
@@ -71,7 +75,8 @@ WRONG = [
         "school_danger.yaml", "field: severity", "field: evidence_uri",
         "field 'evidence_uri' of school_safety_event is sensitive, but the rows of a run are internal", "allowed: ",
     ),
-    (RISING, "by: entity", "by: detector_id", "river_stage cannot be told by 'detector_id'", "entity, ward, city, observed_at"),
+    (RISING, "by: entity", "by: detector_id", "river_stage cannot be told by 'detector_id'",
+     "entity, ward, city, observed_at"),
     ("platform_service_down.yaml", "by: entity", "by: ward", "platform_slo cannot be told by 'ward'", "a ward needs"),
     (RISING, "by: entity", 'by: entity, only: ["71520", "99"]', "'99' is no entity", "allowed: 71518, 71520"),
     (RISING, "by: entity", "by: city, only: [hue]", "the city is one", "remove `only`"),
@@ -80,7 +85,8 @@ WRONG = [
     (RISING, "over: 3 h", "over: 8 d", "less than or equal to", ""),
     (RISING, "direction: rise", "direction: up", "'rise', 'fall' or 'either'", ""),
     (RISING, "kind: delta", "kind: slope", "'threshold', 'change', 'delta', 'frozen', 'absence'", ""),
-    (RISING, "amount: 0.4", "amount: 0.4, tolerance: 1", "unknown key 'trigger.conditions.0.delta.tolerance'", "allowed: amount"),
+    (RISING, "amount: 0.4", "amount: 0.4, tolerance: 1", "unknown key 'trigger.conditions.0.delta.tolerance'",
+     "allowed: amount"),
     (FIRE, "kind: threshold", "kind: delta, direction: rise, amount: 1, over: 1 h", "unknown key", "allowed: "),
     (ALARM, 'value: raise', 'value: rise', "'rise' is no code of alert_transitions", "allowed: raise, clear"),
     (ALARM, 'operator: "=="', 'operator: ">"', "> orders numbers, but 'transition' is a string", "allowed: ==, !="),
@@ -96,23 +102,32 @@ WRONG = [
     (RISING, "over: 3 h", "over: 3 h, at_least: 2", "there is one series of river_stage in each entity", "remove it"),
     (CAMERAS, "for: 10 min", "for: 30 s", "for 0:00:30 is shorter than 0:01:00", ""),
     (TIDE, "for: 3 h", "for: 15 min", "for 0:15:00 is shorter than 0:20:00", ""),
-    (JAM, "kind: threshold, dataset: lane_flow_5min, field: mean_speed_kmh, operator: \"<\", value: 12, clear_value: 18",
-     "kind: absence, dataset: lane_flow_5min, for: 1 h", "is computed: it is silent when its readings are", "name the stream: lane_minute"),
+    (JAM,
+     "kind: threshold, dataset: lane_flow_5min, field: mean_speed_kmh, operator: \"<\", value: 12, clear_value: 18",
+     "kind: absence, dataset: lane_flow_5min, for: 1 h", "is computed: it is silent when its readings are",
+     "name the stream: lane_minute"),
     (FIRE, "on: silence, after: 12 h", "on: recovery", "an event of fire_event does not recover", "on: silence"),
-    (FIRE, 'kind: threshold, dataset: fire_event, where: {fire_kind: [forest]}, field: review_status, operator: "==", value: confirmed',
+    (FIRE,
+     CONFIRMED,
      "kind: change, dataset: fire_event, field: review_status", "it can only meet a threshold", "tell it by a field"),
     (FIRE, "on: silence, after: 12 h", "on: silence", "silence has to last", ""),
-    (TIDE, "field: tide_level_m, ", "field: tide_station_id, ", "frozen of 'tide_station_id', which is a string", "for codes"),
-    ("signal_fallback.yaml", "field: control_mode, to: [flashing]", "field: green_s", "a change of 'green_s', which is a decimal(9,1)", "use delta"),
-    ("signal_fallback.yaml", "to: [flashing]", "to: [blinking]", "'blinking' is no code of signal_control_modes", "allowed: fixed"),
+    (TIDE, "field: tide_level_m, ", "field: tide_station_id, ", "frozen of 'tide_station_id', which is a string",
+     "for codes"),
+    ("signal_fallback.yaml", "field: control_mode, to: [flashing]", "field: green_s",
+     "a change of 'green_s', which is a decimal(9,1)", "use delta"),
+    ("signal_fallback.yaml", "to: [flashing]", "to: [blinking]", "'blinking' is no code of signal_control_modes",
+     "allowed: fixed"),
     (RISING, "owner: H57.NNMT", "owner: H57.XX", "'H57.XX' is no code of agencies", "allowed: H57.KHCN"),
-    (RISING, "severity: medium", "severity: grave", "'grave' is no code of severities", "allowed: low, medium, high, critical"),
+    (RISING, "severity: medium", "severity: grave", "'grave' is no code of severities",
+     "allowed: low, medium, high, critical"),
     (TIDE, "agency: H57.NNMT", "agency: H57.XX", "'H57.XX' is no code of agencies", "allowed: "),
     (ALARM, "urgency: Immediate", "urgency: Soon", "'Soon' is no code of cap_urgencies", "allowed: Immediate"),
-    (RISING, "lúc {at}", "lúc {when}", "nothing is called {when}", "allowed: {scope}, {value}, {before}, {count}, {at}"),
+    (RISING, "lúc {at}", "lúc {when}", "nothing is called {when}",
+     "allowed: {scope}, {value}, {before}, {count}, {at}"),
     (RISING, "status: unverified", "status: verified", "status unverified needs", ""),
     (RISING, "cool_down: 3 h", "cool_off: 3 h", "unknown key 'cool_off'", "allowed: actions, "),
-    (RISING, "id: river_rising_fast", "id: river_rising", "the file of 'river_rising' is scenarios/river_rising.yaml", ""),
+    (RISING, "id: river_rising_fast", "id: river_rising",
+     "the file of 'river_rising' is scenarios/river_rising.yaml", ""),
 ]  # fmt: skip
 
 
