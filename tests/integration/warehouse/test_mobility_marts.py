@@ -124,14 +124,7 @@ def built(lake_services: Any, registry: Registry) -> Built:
 
 def test_every_mart_is_built_and_no_other(built: Built) -> None:
     assert set(built.result.gold) == set(MARTS)
-<<<<<<< HEAD
-    assert (
-        "kpi_signal_cycle.a_green_was_too_short_where_it_is_used_up_and_vehicles_still_stand_there"
-        in built.result.seconds
-    )
-=======
     assert "kpi_signal_cycle.a_green_that_is_used_up_while_vehicles_wait_was_too_short" in built.result.seconds
->>>>>>> mobility
     assert not [name for name in built.result.seconds if "flood" in name or "feedback" in name]
     assert not [w for w in built.result.warnings if "camera_evidence" in w], (
         "the samples keep the limits of their types"

@@ -81,11 +81,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reset_versions: Cal
     for folder in (root / "schemas" / "datasets").iterdir():
         if folder.name != "flood":
             shutil.rmtree(folder)
-<<<<<<< HEAD
     reset_versions(root / "schemas")
-=======
     shutil.rmtree(root / "schemas" / "scenarios")
->>>>>>> scenarios
     (root / "pyproject.toml").write_text("")
     monkeypatch.setenv("LAKE_HOME", str(root))
     return root
