@@ -17,7 +17,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
 import venv
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -33,9 +32,9 @@ from flink_jobs import DATASET, WINDOWS
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import kafka as topics
 from pipelines.runtime import kafka, services
+from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.install import cache_dir
 from pipelines.runtime.settings import Settings
-from pipelines.runtime.contracts import registry_of
 
 CADENCES_S = {"minute": 60.0, "second": 1.0}
 SLOW = {"pathway": 10, "bytewax": 40}

@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 import bytewax.operators as op
 import bytewax.operators.windowing as win
 import orjson
-from bytewax.connectors.kafka import KafkaSinkMessage, KafkaSource, KafkaSinkMessage as Message
-from bytewax.connectors.kafka import KafkaSink
+from bytewax.connectors.kafka import KafkaSink, KafkaSinkMessage, KafkaSource
+from bytewax.connectors.kafka import KafkaSinkMessage as Message
 from bytewax.dataflow import Dataflow
 from bytewax.operators.windowing import EventClock, TumblingWindower
 from bytewax.testing import run_main
