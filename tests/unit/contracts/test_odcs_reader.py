@@ -327,8 +327,8 @@ schema:
     assert isinstance(missing.exception, LakeError) and "There is no file" in str(missing.exception)
 
 
-NOT_SAID = {"RULE_REMOVED", "SECTOR_CHANGED", "STREAM_CHANGED", "TOPIC_SHRUNK", "NOTE_CHANGED"}
-"""What ODCS has no words for: rules between fields, how a source is read, and the sample."""
+NOT_SAID = {"RULE_REMOVED", "SECTOR_CHANGED", "STREAM_CHANGED", "TOPIC_SHRUNK", "NOTE_CHANGED", "END_DATE_CHANGED"}
+"""What ODCS has no words for: rules between fields, how a source is read, the sample, and until when it is filled."""
 
 
 def test_contracts_of_ours_come_back_from_their_odcs_form(tmp_path: Path, registry: Registry) -> None:
