@@ -1,4 +1,4 @@
-"""The story of the flood of 2025 as Trino tells it: alarms, peaks, traffic, feedback, each with its origin."""
+"""The story of the flood of 2025 as Trino tells it: alarms, scenarios, peaks, traffic, feedback, with their origin."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ CHAPTERS: tuple[Chapter, ...] = (
                round(e.duration_h, 1), e.origin
         FROM published.fct_flood_episode e JOIN published.dim_station s ON s.station_id = e.station_id
         ORDER BY s.name_vi, e.alarm_level, e.raised_at
+        """,
+    ),
+    Chapter(
+        "Kịch bản đã chạy — Scenarios that ran (diễn tập, exercise)",
+        ("Kịch bản", "Nội dung", "Kết thúc", "Việc phát sinh", "Nguồn gốc"),
+        f"""
+        SELECT r.scenario_id, r.headline_vi, COALESCE({LOCAL.format("r.ended_at")}, 'đang chạy'),
+               array_join(array_agg(o.outcome_kind ORDER BY o.outcome_at, o.outcome_id), ', '), r.origin
+        FROM live.scenario_run_v2 r JOIN live.scenario_outcome o ON o.run_id = r.run_id
+        GROUP BY r.scenario_id, r.headline_vi, r.started_at, r.ended_at, r.origin
+        ORDER BY r.started_at, r.headline_vi
         """,
     ),
     Chapter(

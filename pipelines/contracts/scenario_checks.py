@@ -225,7 +225,7 @@ def _of_type(
 
 
 def _list_of(item: ContractField, registry: Registry) -> CodeList | None:
-    return registry.code_list(item.code_list) if item.code_list else None
+    return next((found for found in registry.code_lists if found.id == item.code_list), None)
 
 
 def _is_number(value: Operand, *, whole: bool) -> bool:

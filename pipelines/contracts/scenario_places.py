@@ -95,6 +95,11 @@ def names(scope: Scope, dataset: Dataset, registry: Registry) -> Mapping[str, st
 
 
 def _column(registry: Registry, code_list: str, column: str) -> Mapping[str, str]:
-    """Code → what a code list says of it in one column; the newest where validity dates repeat a code."""
-    found = registry.code_list(code_list)
-    return {str(row[found.key]): str(row[column]) for row in found.rows if row.get(column) is not None}
+    """Code → what a code list says of it in one column; the newest where validity dates repeat a code. Empty for a list
+    that is not there: that is a finding of the dataset which names it."""
+    found = next((item for item in registry.code_lists if item.id == code_list), None)
+    return (
+        {}
+        if found is None
+        else {str(row[found.key]): str(row[column]) for row in found.rows if row.get(column) is not None}
+    )

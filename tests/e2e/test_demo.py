@@ -89,6 +89,18 @@ def test_live_and_settled_alarms_agree_or_their_difference_is_a_row(demo_run: De
     assert set(live) ^ set(settled) == set(different)
 
 
+def test_the_scenario_ran_with_every_second_alarm_as_an_exercise(demo_run: DemoRun) -> None:
+    alarms = "SELECT station_id, transition_at FROM live.flood_alert WHERE alarm_level = 2 AND transition = {}"
+    runs = "SELECT scope_key, {} FROM live.scenario_run_v2 WHERE scenario_id = 'river_alarm_two' AND {} IS NOT NULL"
+    for alarm, column in (("'raise'", "started_at"), ("'clear'", "ended_at")):
+        expected = sorted(_query(demo_run, alarms.format(alarm)))
+        assert len(expected) >= 2
+        assert sorted(_query(demo_run, runs.format(column, column))) == expected
+    kinds = _query(demo_run, "SELECT DISTINCT trigger_kind, origin FROM live.scenario_run_v2")
+    assert kinds == [("exercise", "replay")]
+    assert "nước sông đạt báo động 2" in demo_run.output
+
+
 def test_everything_published_is_judged_and_readable(demo_run: DemoRun) -> None:
     published = {str(row[0]) for row in _query(demo_run, "SHOW TABLES FROM published")}
     live = {str(row[0]) for row in _query(demo_run, "SHOW TABLES FROM live")}

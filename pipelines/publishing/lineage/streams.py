@@ -34,7 +34,9 @@ def record_streams(recorder: Recorder, registry: Registry) -> None:
 
 def _scenarios(recorder: Recorder, registry: Registry) -> None:
     """What the scenarios judge, whether they are on or not; which columns, their rules say, and those are data."""
-    read = sorted({str(registry.dataset(name).topic) for scenario in registry.scenarios for name in scenario.datasets})
+    known = {dataset.id: dataset for dataset in registry.datasets}
+    named = {name for scenario in registry.scenarios for name in scenario.datasets}
+    read = sorted(str(known[name].topic) for name in named if name in known)
     for table in registry.derived(SCENARIO_JOB):
         for topic in read:
             recorder.rows(topic, str(table.topic), f"flink {SCENARIO_JOB}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +13,9 @@ from pipelines.contracts import artifacts
 from pipelines.contracts.markdown import escape
 from pipelines.contracts.model import Reference
 from pipelines.contracts.registry import Registry
-from pipelines.contracts.targets import diagrams, documentation, rule_support
+from pipelines.contracts.targets import diagrams, documentation, rule_support, scenarios
 
+ROOT = Path(__file__).parents[3]
 ENTITY = re.compile(r" {4}[a-z][a-z0-9_]* \{\Z")
 ATTRIBUTE = re.compile(r' {8}[a-z]+ [a-z][a-z0-9_]*( (PK|FK|PK, FK))? "[^"\n]+"\Z')
 EDGE = re.compile(r" {4}[a-z][a-z0-9_]* (\|\||\|o)--o\{ [a-z][a-z0-9_]* : [a-z][a-z0-9_]*\Z")
@@ -35,11 +37,11 @@ def test_the_page_of_each_kind(few: Registry, golden: Callable[[str, str], None]
 
 
 def test_every_link_leads_to_a_page(registry: Registry) -> None:
-    pages = {**documentation.render(registry), **rule_support.render(registry)}
+    pages = {**documentation.render(registry), **rule_support.render(registry), **scenarios.render(registry)}
     for path, text in pages.items():
-        for target, anchor in re.findall(r"\]\(([^)#]+)(#[^)]*)?\)", text):
-            found = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-            assert found in pages, f"{path} leads to {found}"
+        for target, anchor in re.findall(r"\]\(([^)#]*)(#[^)]*)?\)", text):
+            found = posixpath.normpath(posixpath.join(posixpath.dirname(path), target)) if target else path
+            assert found in pages or (ROOT / found).is_file(), f"{path} leads to {found}"
             assert not anchor or f"\n## {anchor[1:]}\n" in pages[found], f"{path} leads to {found}{anchor}"
 
 

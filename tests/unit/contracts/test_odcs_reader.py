@@ -334,8 +334,17 @@ schema:
     assert isinstance(missing.exception, LakeError) and "There is no file" in str(missing.exception)
 
 
-NOT_SAID = {"INPUT_FORMAT_REMOVED", "RULE_REMOVED", "SECTOR_CHANGED", "STREAM_CHANGED", "TOPIC_SHRUNK", "NOTE_CHANGED"}
-"""What ODCS has no words for: formats of a sender, rules between fields, how a source is read, and the sample."""
+NOT_SAID = {
+    "INPUT_FORMAT_REMOVED",
+    "RULE_REMOVED",
+    "SECTOR_CHANGED",
+    "STREAM_CHANGED",
+    "TOPIC_SHRUNK",
+    "NOTE_CHANGED",
+    "END_DATE_CHANGED",
+}
+"""What ODCS has no words for: formats of a sender, rules between fields, how a source is read, the sample, and until
+when a dataset is filled."""
 
 
 @LAW

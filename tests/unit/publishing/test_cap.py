@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -113,6 +114,7 @@ def test_one_reading_that_was_not_observed_makes_the_rest_of_the_chain_an_exerci
     assert [s.is_exercise for s in found] == [False, True, True]
 
 
+@hypothesis_settings(deadline=None)
 @given(st.permutations(FLOOD))
 def test_the_order_in_which_alarms_are_read_changes_nothing(order: list[Transition]) -> None:
     assert told_of(alarms(order)) == told_of(alarms())

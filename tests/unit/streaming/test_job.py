@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from pipelines.contracts.model import SCENARIO_JOB
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
@@ -44,10 +47,32 @@ def test_every_stream_has_its_sink_and_its_dead_letter(registry: Registry) -> No
 
 
 def test_every_derived_table_is_written_by_its_domains_sql(registry: Registry) -> None:
-    for table in (d for d in registry.datasets if d.derived):
+    for table in (d for d in registry.datasets if d.derived and d.job != SCENARIO_JOB):
         assert table.derived is not None
         written = [s for s in job_sql(table.derived.job, registry) if s.startswith(f"INSERT INTO {table.id} (")]
         assert len(written) == 1, f"{table.id} is written {len(written)} times by sql/{table.derived.job}.sql"
+
+
+def test_the_scenarios_write_their_tables_in_java(registry: Registry) -> None:
+    java = ROOT / "pipelines" / "streaming" / "java" / "src" / "main" / "java" / "vn" / "hue" / "lake" / "scenario"
+    source = (java / "Rows.java").read_text(encoding="utf-8")
+    acknowledged = {"acknowledged_by"}
+    for table in registry.derived(SCENARIO_JOB):
+        assert f'"{table.topic}"' in source
+        unwritten = {item.name for item in table.fields if f'"{item.name}"' not in source}
+        assert unwritten <= acknowledged, f"{table.id}: Rows.java does not write {unwritten}"
+
+
+def test_neither_a_rule_nor_a_new_stream_changes_the_job_of_the_scenarios(registry: Registry) -> None:
+    job = _plan(registry, SCENARIO_JOB)
+    assert job.program is not None and not job.ddl and not job.inserts
+    without = replace(registry, scenarios=(), datasets=tuple(d for d in registry.datasets if d.id != "tide"))
+    assert _plan(without, SCENARIO_JOB).fingerprint == job.fingerprint
+    assert _plan(registry, SCENARIO_JOB, bootstrap="127.0.0.1:2").fingerprint == job.fingerprint
+    assert _plan(registry, SCENARIO_JOB, "city").fingerprint != job.fingerprint
+    aggregates = {d.topic for d in registry.datasets if (d.topic or "").startswith("agg.")}
+    assert json.loads(job.program.arguments)["lags_ms"].keys() == aggregates
+    assert jobs_of(replace(registry, datasets=registry.streams())) == jobs_of(registry)[:-1]
 
 
 def test_a_replay_namespace_reads_from_the_beginning_and_the_city_from_its_horizon(registry: Registry) -> None:
