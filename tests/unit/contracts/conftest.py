@@ -62,12 +62,12 @@ def golden() -> Callable[[str, str], None]:
 
 @pytest.fixture(scope="session")
 def reset_versions() -> Callable[[Path], None]:
-    """Give every contract of a copy of the schemas the version 1.0.0: a test says what rises from there."""
+    """Give every contract of a copy of the schemas the first version of its major: a test says what rises then."""
 
     def reset(schemas: Path) -> None:
         for path in (schemas / "datasets").rglob("*.yaml"):
             text = path.read_text(encoding="utf-8")
-            plain = re.sub(r"^version: .*$", "version: 1.0.0", text, count=1, flags=re.MULTILINE)
+            plain = re.sub(r"^version: (\d+).*$", r"version: \1.0.0", text, count=1, flags=re.MULTILINE)
             path.write_text(plain, encoding="utf-8")
 
     return reset
