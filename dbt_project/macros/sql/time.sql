@@ -24,3 +24,9 @@
         'Z'
     )
 {%- endmacro -%}
+
+
+{#- The number of the step of ten minutes that is nearest to an instant. -#}
+{%- macro nearest_step(instant) -%}
+    cast(floor((unix_micros({{ instant }}) + 300000000L) / 600000000.0D) as bigint)
+{%- endmacro -%}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -125,7 +126,7 @@ def test_drafts_are_valid_and_each_refers_to_the_one_before(city: Desk) -> None:
     assert [e.cap_msg_type for e in drafts] == ["Alert", "Update", "Update", "Update", "Update", "Cancel"]
     assert [e.cap_severity for e in drafts] == ["Minor", "Moderate", "Severe", "Moderate", "Minor", "Minor"]
     assert {e.cap_status for e in drafts} == {"Draft"}
-    for before, entry in zip(drafts, drafts[1:], strict=False):
+    for before, entry in pairwise(drafts):
         assert entry.cap_references == f"{before.sender},{before.cap_identifier},{cap_time(before.issued_at)}"
         assert rules.problems(entry.xml.encode()) == ()
     assert drafts[0].cap_identifier == "HUE-city-71520-20251027T000000Z-L1.draft"
