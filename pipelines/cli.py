@@ -83,6 +83,9 @@ COMMANDS: dict[str, Mount] = {
     ),
     "run": Mount("pipelines.commands.run", "run_app", "The steps of a warehouse run, as Airflow calls them."),
     "quality": Mount("pipelines.quality.commands", "quality_app", "Verdicts, reports and decisions of the stewards."),
+    "forecast": Mount(
+        "pipelines.forecast.commands", "forecast_app", "Flood forecasts for 1 to 12 hours: fit, issue, look at them."
+    ),
     "cap": Mount("pipelines.publishing.cap.commands", "cap_app", "Public alerts in CAP 1.2: draft, release, cancel."),
     "publication": Mount("pipelines.publishing.commands", "publication_app", "What is published, and going back."),
     "maintain": Mount(

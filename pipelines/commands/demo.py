@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.commands.contracts import checked_registry
+from pipelines.commands.flood_night import draft_alerts, forecast_second_wave
 from pipelines.commands.ledger import Balance, kafka_ranges, print_ledger, read_balance, unsettled
 from pipelines.commands.platform import start_namespace
 from pipelines.commands.stages import Stages, Track
@@ -116,6 +117,10 @@ def _stream(settings: Settings, registry: Registry, plan: DemoPlan, stages: Stag
             report = send_replay(replay, settings, registry, endpoints(settings).kafka)
             stages.say(f"  {name}: {report.sent.total():,} bản ghi (records)")
     with stages.stage("drain", "Luồng xử lý và nạp hết — everything processed and landed"):
+        wait_until_settled(settings, registry, DRAIN_TIMEOUT_S)
+    with stages.stage("products", "Dự báo đợt lũ sau, bản tin cảnh báo — forecasts of the second wave, alerts"):
+        stages.say(f"  {forecast_second_wave(settings, registry)}")
+        stages.say(f"  {draft_alerts(settings, registry)}")
         wait_until_settled(settings, registry, DRAIN_TIMEOUT_S)
 
 

@@ -60,6 +60,39 @@ CHAPTERS: tuple[Chapter, ...] = (
         """,
     ),
     Chapter(
+        "Bản tin cảnh báo CAP (diễn tập) — CAP alerts (exercises)",
+        ("Gửi", "Loại", "Mức", "Tiêu đề", "Phường, xã", "Nguồn gốc"),
+        f"""
+        SELECT {LOCAL.format("issued_at")}, cap_msg_type, cap_severity, max(headline_vi), count(*), max(origin)
+        FROM published.alert_cap WHERE cap_severity IN ('Severe', 'Extreme')
+        GROUP BY cap_identifier, issued_at, cap_msg_type, cap_severity ORDER BY issued_at DESC LIMIT 5
+        """,
+    ),
+    Chapter(
+        "Dự báo đợt lũ 1–3/11, tham số từ đợt 25–30/10 — Forecasts of the second wave, fitted on the first",
+        (
+            "Trạm",
+            "Bên dự báo",
+            "Thời hạn (h)",
+            "Số dự báo",
+            "Sai số TB (m)",
+            "So với giữ nguyên",
+            "POD BĐ3",
+            "FAR BĐ3",
+            "Huấn luyện",
+        ),
+        """
+        SELECT s.name_vi, a.forecaster, a.lead_h, a.forecast_count, round(a.mae_m, 2), round(a.persistence_skill, 2),
+               round(b.pod, 2), round(b.far, 2), COALESCE(a.training_origin, 'bản tin')
+        FROM published.kpi_flood_forecast a
+        JOIN published.kpi_flood_forecast b ON b.station_id = a.station_id AND b.forecaster = a.forecaster
+         AND b.parameter_set_id = a.parameter_set_id AND b.lead_h = a.lead_h AND b.alarm_level = 3
+        JOIN published.dim_station s ON s.station_id = a.station_id
+        WHERE a.alarm_level = 0 AND a.lead_h IN (1, 3, 6, 12, 16)
+        ORDER BY s.name_vi, a.lead_h, a.forecaster
+        """,
+    ),
+    Chapter(
         "Giờ giao thông xấu nhất — Worst traffic hours",
         ("Nút", "Làn", "Giờ", "Tốc độ (km/h)", "Tự do (km/h)", "Chỉ số thời gian", "Chiếm dụng (%)", "Nguồn gốc"),
         f"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -46,6 +46,21 @@ class ReservoirReport:
 
 
 @dataclass(frozen=True)
+class OfficialForecast:
+    """A stage in metres that a bulletin forecast for `valid_at`; instants in UTC, whole hours apart."""
+
+    station_id: str
+    issued_at: datetime
+    valid_at: datetime
+    stage_m: Decimal
+
+    @property
+    def lead_h(self) -> int:
+        """Hours from the issue to the moment that is forecast."""
+        return (self.valid_at - self.issued_at) // timedelta(hours=1)
+
+
+@dataclass(frozen=True)
 class Anchors:
     """Everything that was published, plus the synthetic spread of the rain (`segments`)."""
 
@@ -53,6 +68,7 @@ class Anchors:
     rain_sums: tuple[RainSum, ...]
     segments: tuple[RainSum, ...]
     reservoirs: tuple[ReservoirReport, ...]
+    forecasts: tuple[OfficialForecast, ...]
 
     def stage_anchors(self, station_id: str) -> tuple[Stage, ...]:
         """The replayed stages of one station in time order."""
@@ -92,10 +108,16 @@ def load_anchors(data: Path) -> Anchors:
         )
         for row in _rows(folder / "reservoirs.csv")
     )
+    forecasts = tuple(
+        OfficialForecast(
+            row["station_id"], parse_local(row["issued_at"]), parse_local(row["valid_at"]), Decimal(row["stage_m"])
+        )
+        for row in _rows(folder / "forecasts.csv")
+    )
     sums, segments = _sums(folder / "rain_sums.csv"), _sums(folder / "rain_segments.csv")
     for published in sums:
         _check(published, segments)
-    return Anchors(stages, sums, segments, reservoirs)
+    return Anchors(stages, sums, segments, reservoirs, forecasts)
 
 
 def _check(published: RainSum, segments: Sequence[RainSum]) -> None:

@@ -49,10 +49,10 @@ REPLAYS: tuple[ReplayInfo, ...] = (
     ),
     ReplayInfo(
         "flood-2025",
-        "Trận lũ tháng 10–11/2025: mực nước, mưa, hồ chứa, bước 10 phút",
-        "The flood of October–November 2025: stages, rain, reservoirs, 10-minute steps",
-        "Trận lũ 10–11/2025. Stages, rain and reservoirs in 10-minute steps, exact at every published figure.",
-        ("rain_gauge", "reservoir_op", "river_stage"),
+        "Trận lũ tháng 10–11/2025: mực nước, mưa, hồ chứa, bước 10 phút, dự báo chính thức",
+        "The flood of October–November 2025: stages, rain, reservoirs, 10-minute steps, official forecasts",
+        "Trận lũ 10–11/2025. Stages, rain, reservoirs, official forecasts; exact at every published figure.",
+        ("flood_forecast", "rain_gauge", "reservoir_op", "river_stage"),
         flood.readings,
     ),
     ReplayInfo(

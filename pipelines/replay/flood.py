@@ -21,7 +21,7 @@ from scipy.interpolate import PchipInterpolator
 
 from pipelines.contracts.registry import Registry
 from pipelines.gateway.normalise import utc_text
-from pipelines.replay.anchors import Anchors, RainSum, ReservoirReport, Stage, load_anchors
+from pipelines.replay.anchors import Anchors, OfficialForecast, RainSum, ReservoirReport, Stage, load_anchors
 from pipelines.replay.readings import Reading, parse_local
 
 STEP = timedelta(minutes=10)
@@ -43,12 +43,15 @@ _LEVEL_SWING_M = 1.2
 
 
 def readings(registry: Registry, data: Path, seed: int = 0) -> tuple[Reading, ...]:
-    """All readings of the replay: river_stage, rain_gauge, reservoir_op. `seed` is unused: the flood happened once."""
+    """All readings of the replay: river_stage, rain_gauge, reservoir_op and the official flood_forecast.
+
+    `seed` is unused: the flood happened once.
+    """
     anchors = load_anchors(data)
     stages = [r for station in anchors.river_stations for r in stage_readings(anchors.stage_anchors(station))]
     rain = [r for segment in anchors.segments for r in rain_readings(segment, anchors)]
     reservoirs = [r for report in anchors.reservoirs for r in reservoir_readings(report)]
-    return (*stages, *rain, *reservoirs)
+    return (*stages, *rain, *reservoirs, *map(forecast_reading, anchors.forecasts))
 
 
 def stage_readings(anchors: Sequence[Stage]) -> Iterator[Reading]:
@@ -111,6 +114,18 @@ def reservoir_readings(report: ReservoirReport) -> Iterator[Reading]:
         }
         yield Reading("reservoir_op", body, "replay" if published else "synthetic", moment, published)
         moment += HOUR
+
+
+def forecast_reading(forecast: OfficialForecast) -> Reading:
+    """One published forecast. The bulletins were those of the city's station of the hydro-meteorological service."""
+    body = {
+        "station_id": forecast.station_id,
+        "issued_at": utc_text(forecast.issued_at),
+        "lead_h": forecast.lead_h,
+        "forecast_issuer": "kttv_hue",
+        "forecast_stage_m": forecast.stage_m,
+    }
+    return Reading("flood_forecast", body, "replay", forecast.issued_at, published=True)
 
 
 def _stage(station_id: str, moment: datetime, stage_m: Decimal, *, published: bool) -> Reading:

@@ -13,6 +13,7 @@ from demo_run import PLAN, DemoRun, rows
 from pipelines.commands.demo import REPLAYS, wait_until_settled
 from pipelines.contracts.targets.trino import is_live
 from pipelines.landing.ledger import ledger
+from pipelines.publishing.cap.rules import problems
 from pipelines.replay import cameras
 from pipelines.replay.catalog import make_replay
 from pipelines.replay.kept import letters
@@ -48,6 +49,70 @@ def test_the_published_peaks_of_the_flood_are_exact(demo_run: DemoRun) -> None:
         ("2025-10-29", Decimal("5.270")),
         ("2025-11-03", Decimal("5.310")),
     ]
+
+
+def test_the_night_is_measured_against_the_record_known_before_it(demo_run: DemoRun) -> None:
+    rows = _query(
+        demo_run,
+        "SELECT alert_id, peak_stage_m FROM published.fct_flood_episode WHERE alarm_level = 4 ORDER BY raised_at",
+    )
+    assert [peak for _, peak in rows] == [Decimal("5.250"), Decimal("5.270"), Decimal("5.310")]
+    assert all(str(alert_id).startswith("record|71518|2025-1") for alert_id, _ in rows)
+
+
+def test_live_rates_sums_and_levels_are_those_of_the_bulletins(demo_run: DemoRun) -> None:
+    """Duplicates, corrections and late records are among the readings: the figures are exact all the same."""
+    ((rate, hours),) = _query(
+        demo_run,
+        "SELECT avg(rise_1h_mh), count(*) FROM live.river_trend WHERE station_id = '71520' AND minute(observed_at) = 0 "
+        "AND observed_at BETWEEN TIMESTAMP '2025-10-27 01:00:00 UTC' AND TIMESTAMP '2025-10-27 13:00:00 UTC'",
+    )
+    assert hours == 13 and abs(float(str(rate)) - 0.113) < 0.005, "1.47 m in 13 hours"
+    assert _query(
+        demo_run,
+        "SELECT rain_24h_mm, coverage_24h_pct FROM live.rain_accumulation "
+        "WHERE station_id = 'HUE-BM' AND observed_at = TIMESTAMP '2025-10-27 12:00:00 UTC'",
+    ) == [(Decimal("1739.000"), Decimal("100.000"))]
+    assert _query(
+        demo_run,
+        "SELECT below_normal_m, net_inflow_m3s FROM live.reservoir_state "
+        "WHERE reservoir_id = 'TA-TRACH' AND observed_at = TIMESTAMP '2025-10-27 00:00:00 UTC'",
+    ) == [(Decimal("2.820"), Decimal("6498.000"))]
+
+
+def test_alerts_of_a_replay_are_exercises_with_their_xml(demo_run: DemoRun) -> None:
+    rows = _query(
+        demo_run,
+        "SELECT a.cap_identifier, min(a.cap_status), min(a.cap_severity), count(*), min(m.xml) FROM live.alert_cap a "
+        "JOIN live.catalog_cap_message m ON m.cap_identifier = a.cap_identifier GROUP BY 1",
+    )
+    assert {status for _, status, *_ in rows} == {"Exercise"}
+    assert {severity for _, _, severity, *_ in rows} == {"Minor", "Moderate", "Severe", "Extreme"}
+    for identifier, _, _, wards, xml in rows:
+        assert problems(str(xml).encode()) == (), identifier
+        assert str(xml).count("<geocode>") == 2 * int(str(wards)), "in both languages"
+
+
+def test_forecasts_are_scored_on_the_wave_that_they_have_not_seen(demo_run: DemoRun) -> None:
+    rows = _query(
+        demo_run,
+        "SELECT station_id, forecaster, lead_h, forecast_count, in_sample_count, persistence_skill, training_origin "
+        "FROM published.kpi_flood_forecast WHERE alarm_level = 0 AND forecaster <> 'kttv_hue'",
+    )
+    assert {(station, method) for station, method, *_ in rows} == {
+        (station, method) for station in ("71518", "71520") for method in ("persistence", "trend", "lag_route")
+    }
+    for station, method, lead, count, in_sample, skill, origin in rows:
+        assert (in_sample, origin) == (0, "mixed") and int(str(count)) > 40
+        if method == "persistence":
+            assert abs(float(str(skill))) < 0.01, "persistence is what it is measured against"
+        elif method == "lag_route":
+            assert float(str(skill)) > 0, f"{station} at {lead} h"
+    official = _query(
+        demo_run,
+        "SELECT lead_h, mae_m FROM published.kpi_flood_forecast WHERE forecaster = 'kttv_hue' AND alarm_level = 0",
+    )
+    assert sorted(int(str(lead)) for lead, _ in official) == [6, 12, 16]
 
 
 def test_every_record_is_accounted_for_as_the_replays_truth_says(demo_run: DemoRun) -> None:

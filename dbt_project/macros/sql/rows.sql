@@ -14,3 +14,9 @@
 {%- macro share_pct(part, whole) -%}
     if({{ whole }} = 0, null, 100.0D * {{ part }} / {{ whole }})
 {%- endmacro -%}
+
+
+{#- A ratio of counts at an alarm level; null at level 0, which is no event, and where there is nothing to divide by. -#}
+{%- macro level_share(part, whole) -%}
+    if(alarm_level = 0 or {{ whole }} = 0, null, ({{ part }}) / cast({{ whole }} as double))
+{%- endmacro -%}

@@ -30,3 +30,9 @@
 {%- macro in_force(list, day) -%}
     ({{ list }}.valid_from <= {{ day }} and ({{ list }}.valid_to is null or {{ day }} < {{ list }}.valid_to))
 {%- endmacro -%}
+
+
+{#- The number of the step of ten minutes that is nearest to an instant. -#}
+{%- macro nearest_step(instant) -%}
+    cast(floor((unix_micros({{ instant }}) + 300000000L) / 600000000.0D) as bigint)
+{%- endmacro -%}

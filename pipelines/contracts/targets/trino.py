@@ -163,6 +163,7 @@ CAP_MESSAGE_COLUMNS = (
 def catalog_views(catalog: str) -> Mapping[str, str]:
     """The catalogue tables that people read, table → DDL of its view ``live.catalog_<table>``."""
     selected = dict.fromkeys(CATALOG_TABLES, "*")
+    selected["forecast_parameters"] = "*"
     selected["cap_message"] = ", ".join(double_quote(column) for column in CAP_MESSAGE_COLUMNS)
     return {
         table: (

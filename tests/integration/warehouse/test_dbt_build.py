@@ -146,6 +146,8 @@ def lake(lake_services: Any) -> Lake:
     write_deltalake(path, pa.Table.from_pylist(walks, schema=levels.schema), mode="append")
     found.write("river_stage", stages(readings))
     found.write("flood_alert", alerts(oracle.episodes(readings, thresholds)))
+    found.write("flood_forecast", official())
+    found.write("flood_forecast_model", forecasts())
     found.write("lane_minute", lanes())
     found.write("feedback_ticket", tickets())
     return found
@@ -171,6 +173,40 @@ def alerts(episodes: list[Any]) -> list[dict[str, Any]]:
     only_live = {**rows[0], "alert_id": "bd3|71520|2025-10-20T00:00:00Z", "transition_at": START}
     ignored = {**rows[0], "alert_id": "ignored|71520|0|9", "transition": "ignored_older", "alarm_level": None}
     return [*rows, only_live, ignored]
+
+
+HOUR = timedelta(hours=1)
+TRAINED_TO = datetime(2025, 10, 30, 17, tzinfo=UTC)
+
+
+def official() -> list[dict[str, Any]]:
+    """The published forecasts of Kim Long."""
+    said = (("2025-10-27T00", 6, "4.60"), ("2025-10-27T00", 12, "4.70"), ("2025-11-02T14", 16, "4.40"))
+    rows = []
+    for number, (issued, lead, stage) in enumerate(said):
+        at = datetime.fromisoformat(f"{issued}:00:00+00:00")
+        own = {"station_id": "71520", "issued_at": at, "lead_h": lead, "forecast_issuer": "kttv_hue", "qc_flag": 1}
+        rows.append(silver(number, at, **own, forecast_stage_m=Decimal(stage), issued_date=at.date()))
+    return rows
+
+
+def forecasts() -> list[dict[str, Any]]:
+    """A model that is 0.30 m low at Kim Long in training and 0.10 m high after it, hourly, one hour and six ahead."""
+    stages = {r.observed_at: r.stage_m for r in oracle.published_readings() if r.station_id == "71520"}
+    rows: list[dict[str, Any]] = []
+    for at in sorted(stages):
+        for lead in (1, 6):
+            if at.minute == 0 and at + lead * HOUR in stages:
+                stage = stages[at + lead * HOUR] + (Decimal("-0.30") if at <= TRAINED_TO else Decimal("0.10"))
+                own = {
+                    "station_id": "71520", "issued_at": at, "lead_h": lead, "forecast_method": "trend",
+                    "parameter_set_id": "0123456789ab", "forecast_stage_m": stage,
+                    "forecast_low_m": stage - Decimal("0.20"), "forecast_high_m": stage + Decimal("0.05"),
+                    "training_from_at": datetime(2025, 10, 25, 6, tzinfo=UTC), "training_to_at": TRAINED_TO,
+                    "training_origin": "synthetic", "qc_flag": 1, "issued_date": at.date(),
+                }  # fmt: skip
+                rows.append(silver(len(rows), at, **own))
+    return rows
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +275,29 @@ def test_levels_and_hours_equal_the_step_function(lake: Lake, first: dbt.DbtResu
     for key, (count, hours) in wanted.items():
         assert days[key]["reading_count"] == count
         assert [days[key][f"above_bd{n}_h"] for n in (1, 2, 3)] == pytest.approx(hours)
+
+
+def test_forecasts_are_scored_out_of_sample_and_beside_the_official_ones(lake: Lake, first: dbt.DbtResult) -> None:
+    stages = {r.observed_at: r.stage_m for r in lake.readings if r.station_id == "71520"}
+    rows = {(r["forecaster"], r["lead_h"], r["alarm_level"]): r for r in lake.gold("kpi_flood_forecast")}
+    tested = [f for f in forecasts() if f["issued_at"] > TRAINED_TO and f["lead_h"] == 6]
+    every = rows["trend", 6, 0]
+    assert (every["forecast_count"], every["in_sample_count"]) == (len(tested), 163 - len(tested))
+    assert (every["mae_m"], every["bias_m"], every["in_band_pct"]) == (pytest.approx(0.1), pytest.approx(0.1), 100.0)
+    moved = sum((stages[f["issued_at"]] - stages[f["issued_at"] + 6 * HOUR]) ** 2 for f in tested)
+    assert every["persistence_skill"] == pytest.approx(1 - len(tested) * 0.01 / float(moved))
+    # The bulletin of 2 November said 4.40 for a moment that came to 4.47; the model, six hours before it, 4.57.
+    assert every["official_count"] == 1 and every["official_skill"] == pytest.approx(1 - 0.1**2 / 0.07**2)
+    bd3 = rows["trend", 6, 3]
+    reached = [stages[f["issued_at"] + 6 * HOUR] for f in tested]
+    hits = sum(stage >= Decimal("3.5") for stage in reached)
+    false_alarms = sum(Decimal("3.4") <= stage < Decimal("3.5") for stage in reached)
+    assert (bd3["hit_count"], bd3["miss_count"], bd3["false_alarm_count"]) == (hits, 0, false_alarms)
+    assert (bd3["pod"], bd3["far"]) == (1.0, pytest.approx(false_alarms / (hits + false_alarms)))
+    bulletins = {lead: rows["kttv_hue", lead, 0] for lead in (6, 12, 16)}
+    assert bulletins[16]["mae_m"] == pytest.approx(0.07) and bulletins[6]["forecast_count"] == 1
+    warned = {(r["alert_id"], r["forecaster"]): r["warning_lead_h"] for r in lake.gold("kpi_flood_warning")}
+    assert warned["bd3|71520|2025-11-02T14:00:00Z", "trend"] == pytest.approx(6.0)
 
 
 def test_the_difference_names_alarms_of_one_figure_only(lake: Lake, first: dbt.DbtResult) -> None:

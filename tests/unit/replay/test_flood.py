@@ -167,3 +167,13 @@ def test_data_that_contradict_a_published_sum_are_refused(broken_data: Path) -> 
 def test_a_missing_data_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(LakeError, match=r"river_stage\.csv is missing"):
         load_anchors(tmp_path)
+
+
+def test_official_forecasts_are_those_of_the_bulletins(readings: tuple[Reading, ...]) -> None:
+    said = [r.body for r in readings if r.dataset == "flood_forecast"]
+    assert [(f["station_id"], f["issued_at"], f["lead_h"], f["forecast_stage_m"]) for f in said] == [
+        ("71520", "2025-10-27T00:00:00Z", 6, Decimal("4.60")),
+        ("71520", "2025-10-27T00:00:00Z", 12, Decimal("4.70")),
+        ("71520", "2025-11-02T14:00:00Z", 16, Decimal("4.40")),
+    ]
+    assert all(r.origin == "replay" and r.published for r in readings if r.dataset == "flood_forecast")

@@ -123,7 +123,11 @@ episodes as (
 final as (
     select
         concat(
-            if(alarm_level = 4, 'record', concat('bd', alarm_level)), '|', station_id, '|', {{ iso_instant('raised_at') }}
+            if(alarm_level = 4, 'record', concat('bd', alarm_level)),
+            '|',
+            station_id,
+            '|',
+            {{ iso_instant('raised_at') }}
         ) as alert_id,
         station_id,
         alarm_level,
