@@ -18,7 +18,7 @@ from pipelines.contracts.targets.kafka import MAX_PAYLOAD_BYTES, raw_topic
 from pipelines.gateway.fields import coerce
 from pipelines.gateway.normalise import Invalid, text
 from pipelines.gateway.tokens import Tokeniser
-from pipelines.gateway.wire import NotAnObject, decode_object, encode_object
+from pipelines.gateway.wire import NotAnObject, decode_object, encode_decoded, encode_object
 
 _LEAK_LENGTH = 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -126,7 +126,7 @@ def seal(
     value = {**fields, **extra, "origin": origin, "revision": revision}
     key = "|".join(str(fields[name]) for name in dataset.entity_key)
     try:
-        encoded = encode_object(value)
+        encoded = encode_decoded(value)
         key_bytes = key.encode()
     except UnicodeEncodeError:
         return _unusable(dataset, data, "a text holds half a surrogate pair", source, received_at)

@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta, timezone
 _TIME = re.compile(
     r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,9}))?\s?(Z|z|[+-]\d{2}(?::?\d{2})?)\Z", re.ASCII
 )
+_PLAIN_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:Z|[+-](?:0\d|1[0-7]):[0-5]\d)\Z", re.ASCII)
+_NO_TIME = "there is no such date, time or offset"
 _SPACE = re.compile(r"\s+")
 _PLATE_SEPARATORS = re.compile(r"[\s.\-_/·]+")
 _PHONE_SEPARATORS = re.compile(r"[\s.\-()]+")
@@ -48,6 +50,13 @@ def timestamp(value: str) -> str:
     Raises:
         Invalid: no offset (the instant is unknown then), no such date, or another form.
     """
+    if _PLAIN_TIME.match(value):
+        try:
+            plain = datetime.fromisoformat(value)
+            # What is UTC already, to the second, is as it should be.
+            return value if value[-1] == "Z" else plain.astimezone(UTC).isoformat()[:19] + "Z"
+        except (ValueError, OverflowError):
+            raise Invalid(_NO_TIME) from None
     match = _TIME.match(value.strip())
     if not match:
         raise Invalid("a time is written as 2025-10-27T20:00:00+07:00 or with Z; without an offset it is no instant")
@@ -57,7 +66,7 @@ def timestamp(value: str) -> str:
         instant = local.replace(microsecond=int((fraction or "0").ljust(6, "0")[:6]), tzinfo=_offset(offset))
         return utc_text(instant)
     except (ValueError, OverflowError):
-        raise Invalid("there is no such date, time or offset") from None
+        raise Invalid(_NO_TIME) from None
 
 
 def utc_text(instant: datetime) -> str:

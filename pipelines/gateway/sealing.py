@@ -83,16 +83,17 @@ class Sealing:
             pairs, devices = rows.seal(raws)
         named = {device for device in devices if device is not None}
         unknown = self.devices.unknown(dataset.id, named)
-        accepted = 0
-        for raw, pair, device in zip(raws, pairs, devices, strict=True):
-            if pair is not None and device not in unknown and len(raw) <= MAX_PAYLOAD_BYTES:
-                sealed.pairs.append(pair)
-                accepted += 1
-            else:
-                for entry in read.entries(raw):
-                    self._one(dataset, submission, len(sealed.pairs), entry, sealed)
+        good = [pair for pair in pairs if pair is not None]
+        if len(good) == len(raws) and not unknown and len(submission.body) <= MAX_PAYLOAD_BYTES:
+            sealed.pairs = good
+        else:
+            for raw, pair, device in zip(raws, pairs, devices, strict=True):
+                if pair is not None and device not in unknown and len(raw) <= MAX_PAYLOAD_BYTES:
+                    sealed.pairs.append(pair)
+                else:
+                    for entry in read.entries(raw):
+                        self._one(dataset, submission, len(sealed.pairs), entry, sealed)
         self.devices.hear(dataset.id, named - unknown, submission.received_at)
-        self.gateway.counts[dataset.id, "accepted"] += accepted
 
     def _one(self, dataset: Dataset, submission: Submission, index: int | None, entry: Entry, sealed: Sealed) -> None:
         """Seal one entry; what is refused goes to the object store, with a marker in its place."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Any
 
 import msgspec
@@ -87,13 +87,13 @@ class TypedRows:
                 checked = check(value)
                 if checked is not value:
                     setattr(row, name, checked)
-            if is_needed and value == "":
-                raise _Unusual
         row.origin = self._origin
         if row.revision is None:
             row.revision = 0
-        key = "|".join([str(getattr(row, name)) for name in self._key]).encode()
-        return (key, self._encode(row)), getattr(row, self._device) if self._device else None
+        parts = [str(getattr(row, name)) for name in self._key]
+        key = parts[0] if len(parts) == 1 else "|".join(parts)
+        device = getattr(row, self._device) if self._device is not None else None
+        return (key.encode(), self._encode(row)), device
 
 
 def _check(kind: LogicalType) -> Callable[[Any], Any] | None:
@@ -108,13 +108,25 @@ def _check(kind: LogicalType) -> Callable[[Any], Any] | None:
         case "double":
             return _number
         case "decimal":
-            return lambda value: decimal(_number(value), kind)
+            return partial(_decimal, kind.precision - kind.scale, -kind.scale, kind)
         case _:
             return None
 
 
 def _text(value: str) -> str:
+    if not value:
+        # A key or an event time that is empty is missing; the general way knows which they are.
+        raise _Unusual
     return value if value.isascii() else normalise.text(value)
+
+
+def _decimal(whole: int, exponent: int, kind: LogicalType, value: Decimal) -> Decimal:
+    if value:
+        _, digits, scale = value.as_tuple()
+        # Of the right form already: nothing to round, and not too long.
+        if exponent <= scale <= 0 and len(digits) + scale <= whole:
+            return value
+    return decimal(_number(value), kind)
 
 
 def _number(value: Decimal) -> Decimal:

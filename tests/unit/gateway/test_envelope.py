@@ -19,6 +19,7 @@ from pipelines.gateway import envelope
 from pipelines.gateway.envelope import RawRecord, Refusal, seal
 from pipelines.gateway.intake import Gateway
 from pipelines.gateway.tokens import Tokeniser
+from pipelines.gateway.wire import decode_object, encode_decoded, encode_object
 from pipelines.runtime.settings import Settings
 
 HOME = Path(__file__).resolve().parents[3]
@@ -237,3 +238,21 @@ def test_the_gateway_keeps_refused_bytes_and_sends_their_marker(registry: Regist
     assert gateway.store.get(marker["ref"]) == data
     assert not any(b"75A" in p.read_bytes() for p in settings.lake_root.rglob("*") if p.is_file())
     assert gateway.counts["violation_event", "personal_unparseable"] == 2
+
+
+JSON_TEXTS = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**80), 2**80)
+    | st.text()
+    | st.decimals(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(), JSON_TEXTS))
+def test_both_encoders_write_the_same_bytes(body: dict[str, Any]) -> None:
+    written = encode_object(body)
+    assert encode_decoded(body) == written
+    assert encode_decoded(decode_object(written)) == written
