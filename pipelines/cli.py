@@ -32,8 +32,10 @@ COMMANDS: dict[str, Mount] = {
     ),
     "up": Mount("pipelines.runtime.commands", "services_app:up", "Start the local services."),
     "down": Mount("pipelines.runtime.commands", "services_app:down", "End exactly what `lake up` began."),
-    "start": Mount("pipelines.commands.namespace", "start_app", "Apply the contracts, start jobs and landing."),
-    "stop": Mount("pipelines.commands.namespace", "stop_app", "End jobs' supervisor and landing of the namespace."),
+    "start": Mount(
+        "pipelines.commands.namespace", "start_app", "Apply the contracts, start gateway, jobs and landing."
+    ),
+    "stop": Mount("pipelines.commands.namespace", "stop_app", "End gateway, landing and the jobs' supervisor."),
     "status": Mount(
         "pipelines.commands.status", "services_app:status", "Show services, jobs and the freshness of every dataset."
     ),
@@ -66,15 +68,22 @@ COMMANDS: dict[str, Mount] = {
         "Fill every table and send every stream with synthetic samples.",
     ),
     "jobs": Mount("pipelines.commands.jobs", "jobs_app", "The stream jobs of the namespace."),
+    "gateway": Mount(
+        "pipelines.gateway.commands", "gateway_app", "The door for devices and departments: HTTP, tokens, spool."
+    ),
     "landing": Mount("pipelines.landing.commands", "landing_app", "From Kafka to Delta tables."),
     "ledger": Mount(
         "pipelines.commands.ledger", "ledger_app", "What became of every record; fails when it does not add up."
+    ),
+    "deadletter": Mount(
+        "pipelines.commands.deadletter", "deadletter_app", "Records that could not be used, and their way back."
     ),
     "ingest": Mount(
         "pipelines.ingestion.commands", "ingest_app", "The sector tables that are read, and their newest loads."
     ),
     "run": Mount("pipelines.commands.run", "run_app", "The steps of a warehouse run, as Airflow calls them."),
     "quality": Mount("pipelines.quality.commands", "quality_app", "Verdicts, reports and decisions of the stewards."),
+    "cap": Mount("pipelines.publishing.cap.commands", "cap_app", "Public alerts in CAP 1.2: draft, release, cancel."),
     "publication": Mount("pipelines.publishing.commands", "publication_app", "What is published, and going back."),
     "maintain": Mount(
         "pipelines.publishing.commands", "maintain_app", "Compact, clean and vacuum without killing a pin."

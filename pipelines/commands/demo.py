@@ -201,7 +201,7 @@ def demo(
     console = Console(stderr=as_json, soft_wrap=False)
     plan = DemoPlan(sector_scale=sector_scale)
     if everything:
-        plan = replace(plan, profile=None, replays=(*REPLAYS, "sample"))
+        plan = replace(plan, profile=None, replays=(*REPLAYS, "mobility", "sample"))
     result = run_demo(settings, plan, console)
     console.rule("Trận lũ 2025, kể lại từ Trino")
     console.print(f"Namespace {settings.namespace} · số liệu phát lại và tổng hợp — replayed and synthetic figures")

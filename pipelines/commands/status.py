@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-# Imported for its effect: the freshness of every dataset becomes a section of the status.
+# Imported for their effect: the gateway and the freshness of every dataset become sections of the status.
+import pipelines.gateway.state
 import pipelines.publishing.freshness  # noqa: F401
 from pipelines.runtime.commands import services_app
 

@@ -29,7 +29,8 @@ CHAPTERS: tuple[Chapter, ...] = (
         "Diễn biến báo động lũ đã chốt — Settled alarm timeline",
         ("Trạm", "Sông", "Cấp", "Phát", "Kết thúc", "Đỉnh (m)", "Lúc", "Kéo dài (h)", "Nguồn gốc"),
         f"""
-        SELECT s.name_vi, s.river_name, 'BĐ' || CAST(e.alarm_level AS varchar), {LOCAL.format("e.raised_at")},
+        SELECT s.name_vi, s.river_name,
+               IF(e.alarm_level = 4, 'lịch sử', 'BĐ' || CAST(e.alarm_level AS varchar)), {LOCAL.format("e.raised_at")},
                COALESCE({LOCAL.format("e.cleared_at")}, 'chưa kết thúc'), e.peak_stage_m, {LOCAL.format("e.peak_at")},
                round(e.duration_h, 1), e.origin
         FROM published.fct_flood_episode e JOIN published.dim_station s ON s.station_id = e.station_id
@@ -49,10 +50,11 @@ CHAPTERS: tuple[Chapter, ...] = (
     ),
     Chapter(
         "Đỉnh lũ theo ngày — Peaks by day",
-        ("Trạm", "Ngày", "Đỉnh (m)", "Lúc", "Giờ ≥ BĐ1", "Giờ ≥ BĐ2", "Giờ ≥ BĐ3", "Số bản ghi", "Nguồn gốc"),
+        ("Trạm", "Ngày", "Đỉnh (m)", "Lúc", "Giờ ≥ BĐ1", "≥ BĐ2", "≥ BĐ3", "≥ lịch sử", "Số bản ghi", "Nguồn gốc"),
         f"""
         SELECT s.name_vi, CAST(k.local_date AS varchar), k.peak_stage_m, {LOCAL.format("k.peak_at")},
-               round(k.above_bd1_h, 1), round(k.above_bd2_h, 1), round(k.above_bd3_h, 1), k.reading_count, k.origin
+               round(k.above_bd1_h, 1), round(k.above_bd2_h, 1), round(k.above_bd3_h, 1),
+               round(k.above_record_h, 1), k.reading_count, k.origin
         FROM published.kpi_flood_alarm k JOIN published.dim_station s ON s.station_id = k.station_id
         ORDER BY s.name_vi, k.local_date
         """,

@@ -26,6 +26,7 @@ from pipelines.contracts.model import (
     Sector,
     Stream,
     Text,
+    is_format,
     next_major,
 )
 from pipelines.contracts.registry import Registry
@@ -88,6 +89,7 @@ class Kind(StrEnum):
     TOPIC_CHANGED = "topic changed"
     TOPIC_SHRUNK = "fewer topic partitions"
     INPUT_FORMAT_REMOVED = "accepted format removed"
+    INPUT_NAME_REMOVED = "read differently in an accepted format"
     STREAM_CHANGED = "stream setting changed"
     SECTOR_CHANGED = "sector setting changed"
     DERIVED_CHANGED = "job setting changed"
@@ -136,6 +138,7 @@ _BREAKING = frozenset(
         Kind.TOPIC_CHANGED,
         Kind.TOPIC_SHRUNK,
         Kind.INPUT_FORMAT_REMOVED,
+        Kind.INPUT_NAME_REMOVED,
         # Rows that readers have today are deleted.
         Kind.RETENTION_SHORTENED,
     }
@@ -342,6 +345,7 @@ def _fields(old: Dataset, new: Dataset) -> Iterator[Change]:
         yield Change(Kind.FIELDS_REORDERED, "fields")
     for name in common:
         yield from _field(before[name], after[name])
+        yield from _aliases(old, new, name)
 
 
 def _field(old: ContractField, new: ContractField) -> Iterator[Change]:
@@ -366,10 +370,26 @@ def _field(old: ContractField, new: ContractField) -> Iterator[Change]:
         kind = Kind.REFERENCE_CHANGED if old.references and new.references else Kind.REFERENCE_ADDED
         kind = Kind.REFERENCE_REMOVED if new.references is None else kind
         yield Change(kind, name, shown(old.references), shown(new.references))
-    if old.aliases != new.aliases:
-        yield Change(Kind.ALIASES_CHANGED, name, shown(old.aliases), shown(new.aliases))
     for part in ("title", "description"):
         yield from _leaves(Kind.TEXT_CHANGED, f"{name}.{part}", getattr(old, part), getattr(new, part))
+
+
+def _aliases(old: Dataset, new: Dataset, name: str) -> Iterator[Change]:
+    """A name in a format of the gateway matters only where the stream accepts the format; there, senders use it."""
+    both_take = set(old.stream.accepts) & set(new.stream.accepts) if old.stream and new.stream else set()
+    before, after = (
+        {form: alias for form, alias in dataset.field(name).aliases.items() if form in both_take or not is_format(form)}
+        for dataset in (old, new)
+    )
+    for form in sorted(both_take & before.keys()):
+        was, is_now = before[form], after.get(form)
+        added = is_now is not None and set(was.path) <= set(is_now.path)
+        if not added or is_now is None or was.model_copy(update={"path": is_now.path}) != is_now:
+            yield Change(Kind.INPUT_NAME_REMOVED, name, shown({form: was}), shown({form: is_now}) if is_now else "")
+            del before[form]
+            after.pop(form, None)
+    if before != after:
+        yield Change(Kind.ALIASES_CHANGED, name, shown(before), shown(after))
 
 
 def _range(old: ContractField, new: ContractField) -> Iterator[Change]:

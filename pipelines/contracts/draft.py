@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
 from pipelines.contracts.errors import ContractError, ContractErrors, Location
 from pipelines.contracts.model import Dataset, FieldDefinition
@@ -168,7 +169,8 @@ def _styled(value: Any, blocks: int) -> Any:
         if blocks <= 0:
             items.fa.set_flow_style()
         return items
-    return value
+    # The writer leaves a text that begins with a colon plain, which no reader takes inside brackets.
+    return SingleQuotedScalarString(value) if isinstance(value, str) and value.startswith(":") else value
 
 
 def _dump(tree: CommentedMap) -> str:

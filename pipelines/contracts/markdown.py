@@ -18,6 +18,7 @@ def names(listed: Iterable[str]) -> str:
 
 def escape(text: str) -> str:
     """Keep a sentence one cell of a table and its signs what they are."""
+    text = " ".join(text.split())
     for sign in ("\\", "|", "*", "<", "`"):
         text = text.replace(sign, f"\\{sign}")
     return text

@@ -9,7 +9,16 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from pipelines.contracts.logical_types import LogicalType, parse
 from pipelines.contracts.names import identifier
@@ -48,6 +57,15 @@ Name = Annotated[str, BeforeValidator(lambda v: identifier(str(v)))]
 Classification = Literal["open", "internal", "personal", "sensitive"]
 CLASSIFICATIONS: tuple[Classification, ...] = ("open", "internal", "personal", "sensitive")
 DataClass = Literal["common", "important", "core"]
+
+FORMAT = r"^(native|sensorthings|fiware\.[A-Z][A-Za-z0-9]*)$"
+"""The formats in which a stream can be sent to the gateway."""
+
+
+def is_format(name: str) -> bool:
+    """Whether a name of an alias is a format of the gateway, and not just another standard's word."""
+    return re.match(FORMAT, name) is not None
+
 
 KEYED_JOBS = ("flood", "transport", "camera")
 """Domains whose streams have a job of their own, with state per key: it tells duplicates and corrections in flight."""
@@ -98,6 +116,50 @@ class Reference(Model):
         return f"{self.dataset}.{self.field}"
 
 
+class Alias(Model):
+    """Where a field stands in the messages of another format.
+
+    ``path`` names it there, steps joined by points; of several the first that is present counts. ``unit`` is the unit
+    in which that format gives it when a message names none. ``interval`` says which end of a period is meant,
+    ``value`` gives a constant instead of a path. Written short as the path alone.
+    """
+
+    path: tuple[str, ...] = ()
+    unit: str | None = None
+    interval: Literal["start", "end"] | None = None
+    value: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, given: object) -> object:
+        if isinstance(given, str):
+            return {"path": (given,)}
+        if isinstance(given, dict) and isinstance(given.get("path"), str):
+            return {**given, "path": (given["path"],)}
+        return given
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Alias:
+        if bool(self.path) == (self.value is not None):
+            raise ValueError("an alias has a `path` or a constant `value`, and not both")
+        return self
+
+    @model_serializer
+    def _short(self) -> str | dict[str, Any]:
+        given = {name: getattr(self, name) for name in ("unit", "interval", "value") if getattr(self, name) is not None}
+        path = self.path[0] if len(self.path) == 1 else list(self.path)
+        if not given:
+            return path if isinstance(path, str) else {"path": path}
+        return {"path": path, **given} if self.path else given
+
+    def __str__(self) -> str:
+        """Render as a person reads it: the paths with what is special about them, or the constant."""
+        if not self.path:
+            return f"= {self.value}"
+        said = [f"in {self.unit}"] * (self.unit is not None) + [f"{self.interval} of the period"] * bool(self.interval)
+        return " | ".join(self.path) + (f" ({', '.join(said)})" if said else "")
+
+
 class FieldDefinition(Model):
     """One entry of ``fields.yaml``: what a field means everywhere."""
 
@@ -111,7 +173,7 @@ class FieldDefinition(Model):
     code_list: Name | None = None
     tokenise: Tokenise | None = None
     free_text: bool = False
-    aliases: dict[str, str] = Field(default_factory=dict)
+    aliases: dict[str, Alias] = Field(default_factory=dict)
 
     @field_validator("type", mode="before")
     @classmethod
@@ -146,7 +208,12 @@ class Description(Model):
 
 
 class Stream(Model):
-    """How a live dataset flows: times by the arrival clock, see :mod:`pipelines.streaming`."""
+    """How a live dataset flows: times by the arrival clock, see :mod:`pipelines.streaming`.
+
+    ``accepts`` names the formats of the gateway: ``native`` (JSON, NDJSON, CSV with our field names), ``sensorthings``,
+    ``fiware.<Type>``. ``device`` is the field that names the sender's device; its code list or reference is the
+    register of the devices that are known.
+    """
 
     event_time: Name
     watermark: Duration
@@ -154,7 +221,8 @@ class Stream(Model):
     dedupe: Duration
     rebuild: Duration
     partitions: int = Field(default=1, ge=1, le=64)
-    accepts: tuple[str, ...] = ("native",)
+    accepts: tuple[Annotated[str, Field(pattern=FORMAT)], ...] = ("native",)
+    device: Name | None = None
 
 
 class Sector(Model):
@@ -507,6 +575,14 @@ class Dataset(Model):
     def entity_key(self) -> tuple[str, ...]:
         """The key without the event time: what an event is about, and the Kafka record key."""
         return tuple(k for k in self.key if k != self.event_time)
+
+    @property
+    def register(self) -> str | None:
+        """The dataset or code list in which a stream's devices are known; None when they are not checked."""
+        if self.stream is None or self.stream.device is None or self.stream.device not in self.has:
+            return None
+        item = self.field(self.stream.device)
+        return item.references.dataset if item.references else item.code_list
 
     @property
     def partition_source(self) -> str | None:

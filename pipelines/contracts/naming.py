@@ -62,7 +62,11 @@ class Vocabulary:
         if name in self.dictionary:
             return name
         asked = {column.casefold(), name}
-        by_alias = [n for n, d in self.dictionary.items() if asked & {_bare(a) for a in d.aliases.values()}]
+        by_alias = [
+            n
+            for n, d in self.dictionary.items()
+            if asked & {_bare(path) for alias in d.aliases.values() for path in alias.path}
+        ]
         by_source = [n for n, d in self.dictionary.items() if d.tokenise and d.tokenise.source == name]
         for found in (by_source, by_alias):
             if len(found) == 1:

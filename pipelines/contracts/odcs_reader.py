@@ -356,7 +356,8 @@ class _Reader:
         """Where the rows come from, the service level and retention; a part that the file does not say is told."""
         said = self._promises(dataset_id)
         times = [f for f in fields if f.kind.name == "timestamp"]
-        event = next((f for f in times if f.name in key), None)
+        event = next((f for f in times if f.name == said.get("event_time")), None)
+        event = event or next((f for f in times if f.name in key), None)
         event = event or next((f for f in times if f.use.get("required")), None)
         physical = self.node.text("physicalName") or dataset_id
         if self.shared.source_kind == "stream" and event is not None:
@@ -401,6 +402,8 @@ class _Reader:
             duration = f"{value} {_UNITS[unit]}" if isinstance(value, int) and unit in _UNITS else None
             if name in {"latency", "ly", "freshness"} and duration:
                 said["latency"] = duration
+                # The standard lets a latency name the column by which it is told.
+                said["event_time"] = spelled(table) if layer else None
             elif name in {"frequency", "fy"} and duration:
                 said["frequency"] = duration
             elif name in {"frequency", "fy"} and node.data.get("scheduler") == "cron" and node.data.get("schedule"):

@@ -7,12 +7,14 @@ exception inside a validator is a finding too, so that one broken rule hides no 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import islice, pairwise
 
+from pipelines.contracts import format_rules
 from pipelines.contracts.errors import ContractError, ContractErrors, Finding, Location
+from pipelines.contracts.findings import VALIDATORS, field_pointer, validator
 from pipelines.contracts.model import (
     CLASSIFICATIONS,
     After,
@@ -32,15 +34,15 @@ from pipelines.contracts.model import (
 )
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.scenario_checks import check_scenarios
-from pipelines.contracts.targets.delta import arrow_schema
-
-Validator = Callable[[Dataset, Registry], Iterator[Finding]]
-VALIDATORS: dict[str, Validator] = {}
+from pipelines.contracts.targets.delta import arrow_schema, clean_schema
+from pipelines.contracts.targets.flink import ROWTIME
+from pipelines.contracts.targets.trino import LABEL_COLUMN, granted_columns, is_live
 
 UNIT_SUFFIXES: dict[str, str] = {
     "m": "_m",
     "mm": "_mm",
     "km/h": "_kmh",
+    "m/h": "_mh",
     "%": "_pct",
     "s": "_s",
     "h": "_h",
@@ -67,6 +69,10 @@ UNIT_SUFFIXES: dict[str, str] = {
     "TB": "_tb",
     "PB": "_pb",
     "px": "_px",
+    "veh/h": "_vehh",
+    "PCU/h": "_pcuh",
+    "MCU/h": "_mcuh",
+    "veh/km": "_vehkm",
 }
 """Units that a field's name must end with; other units (vehicles, points, ratios) are said by the noun itself."""
 
@@ -79,19 +85,6 @@ _FRIDAY = datetime(2024, 3, 1)
 INSTANT_SUFFIXES: dict[str, tuple[str, ...]] = {"timestamp": ("_at",), "date": ("_date", "valid_from", "valid_to")}
 
 
-def validator(function: Validator) -> Validator:
-    """Register a validator under its function name."""
-    VALIDATORS[function.__name__] = function
-    return function
-
-
-def _field_pointer(dataset: Dataset, name: str) -> tuple[str | int, ...]:
-    for index, item in enumerate(dataset.fields):
-        if item.name == name:
-            return ("fields", index)
-    return ("fields",)
-
-
 @validator
 def key_is_made_of_required_fields(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
     """Every key field is a field of the dataset and is required."""
@@ -100,7 +93,7 @@ def key_is_made_of_required_fields(dataset: Dataset, registry: Registry) -> Iter
             yield Finding(f"key field {name!r} is not among its fields", ("key",), "list it under `fields`")
         elif not dataset.field(name).required:
             hint = f"write `- {name}: {{required: true}}`"
-            yield Finding(f"key field {name!r} is not required", _field_pointer(dataset, name), hint)
+            yield Finding(f"key field {name!r} is not required", field_pointer(dataset, name), hint)
 
 
 @validator
@@ -138,12 +131,18 @@ def partition_follows_from_the_event_time(dataset: Dataset, registry: Registry) 
 
 @validator
 def column_names_are_free(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
-    """No field has the name of another field or of a column that the platform adds, in any layer."""
+    """No field has the name of another field or of a column that the platform adds, in any layer, topic or view."""
     layers = () if dataset.mart else ("silver",) if dataset.derived else ("bronze", "silver")
     names = [arrow_schema(dataset, layer).names for layer in layers] or [[f.name for f in dataset.fields]]
+    if dataset.stream:
+        names.append([*clean_schema(dataset).names, ROWTIME])
+    if is_live(dataset):
+        names.append([*granted_columns(dataset), LABEL_COLUMN])
     for name in sorted({name for columns in names for name in columns if columns.count(name) > 1}):
         hint = "give the field another name; those of system columns are in contracts/system.py"
-        yield Finding(f"column {name!r} would stand twice in its tables", _field_pointer(dataset, name), hint)
+        yield Finding(
+            f"column {name!r} would stand twice in its tables, topics or views", field_pointer(dataset, name), hint
+        )
 
 
 @validator
@@ -167,7 +166,7 @@ def classification_covers_its_code_lists(dataset: Dataset, registry: Registry) -
         if CLASSIFICATIONS.index(item.classification) < CLASSIFICATIONS.index(level):
             message = f"field {item.name!r} is {item.classification}, the codes of {code_list.id!r} are {level}"
             hint = f"write `classification: {level}` at {item.name} in schemas/fields.yaml"
-            yield Finding(message, _field_pointer(dataset, item.name), hint)
+            yield Finding(message, field_pointer(dataset, item.name), hint)
 
 
 @validator
@@ -225,7 +224,7 @@ def references_lead_to_keys(dataset: Dataset, registry: Registry) -> Iterator[Fi
     for item in dataset.fields:
         if item.references is None:
             continue
-        pointer = _field_pointer(dataset, item.name)
+        pointer = field_pointer(dataset, item.name)
         target = known.get(item.references.dataset)
         if target is None or item.references.field not in target.key:
             yield Finding(f"field {item.name!r} references {item.references}, which is no key", pointer)
@@ -255,7 +254,7 @@ def code_lists_exist(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
             hint = f"there are: {', '.join(sorted(known))}"
             yield Finding(
                 f"field {item.name!r} names code list {item.code_list!r}, which does not exist",
-                _field_pointer(dataset, item.name),
+                field_pointer(dataset, item.name),
                 hint,
             )
 
@@ -395,7 +394,7 @@ def references_form_no_circle(dataset: Dataset, registry: Registry) -> Iterator[
         if item.references and item.references.dataset == way[1]:
             hint = "let the child refer to its parent, and not the parent to its child"
             message = f"field {item.name!r} closes a circle of references: {' → '.join(way)}"
-            yield Finding(message, _field_pointer(dataset, item.name), hint)
+            yield Finding(message, field_pointer(dataset, item.name), hint)
 
 
 @validator
@@ -481,6 +480,7 @@ def undescribed(registry: Registry) -> Iterator[ContractError]:
 def check_dictionary(registry: Registry) -> Iterator[ContractError]:
     """Check ``fields.yaml``: the naming law, and that every defined field says what it means and is used somewhere."""
     yield from undescribed(registry)
+    yield from format_rules.check_aliases(registry)
     used = {f.name for d in registry.datasets for f in d.fields}
     used |= {f.name for c in registry.code_lists for f in c.columns}
     for name, definition in registry.dictionary.items():

@@ -8,7 +8,7 @@ travel, a clear personal value is replaced by its token, and whatever cannot be 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,14 +23,19 @@ from pipelines.gateway.wire import NotAnObject, decode_object, encode_object
 _LEAK_LENGTH = 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PERSONAL = frozenset({"personal", "sensitive"})
+RESERVED = f'"{MARKER_KEY}"'.encode()
+"""Bytes that no payload may hold: they would pass for the platform's own marker."""
 
 TOO_LARGE = "too_large"
 RESERVED_KEY = "reserved_key"
 PERSONAL_UNPARSEABLE = "personal_unparseable"
 PERSONAL_INVALID = "personal_invalid"
 PERSONAL_LEAK = "personal_leak"
-REASONS = (TOO_LARGE, RESERVED_KEY, PERSONAL_UNPARSEABLE, PERSONAL_INVALID, PERSONAL_LEAK)
+UNKNOWN_DEVICE = "unknown_device"
+REASONS = (TOO_LARGE, RESERVED_KEY, PERSONAL_UNPARSEABLE, PERSONAL_INVALID, PERSONAL_LEAK, UNKNOWN_DEVICE)
 """Why a payload can be refused before its topic."""
+UNUSABLE = "unusable"
+"""Why an open payload travels as it came: the stream job puts its bytes into the dead letter, with its own reason."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class RawRecord:
     """One Kafka record of a raw topic; `topic` has no namespace, `timestamp_ms` is the receipt clock (UTC).
 
     `as_came` says that the value is the sender's bytes, untouched; `dropped_fields` counts unknown keys left out.
+    `reason` and `detail` say to the sender why the payload was refused or is no use; empty for a good one. `device` is
+    the device that it names, where the contract says which field that is. `ref` is where refused bytes lie.
     """
 
     topic: str
@@ -47,6 +54,10 @@ class RawRecord:
     headers: tuple[tuple[str, bytes], ...]
     as_came: bool = False
     dropped_fields: int = 0
+    reason: str = ""
+    detail: str = ""
+    device: str | None = None
+    ref: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,41 +82,36 @@ def seal(
     origin: str,
     received_at: datetime,
     tokeniser: Tokeniser,
+    original: bytes | None = None,
 ) -> RawRecord | Refusal:
     """Turn one payload into the record of `raw.<dataset>`, or into a refusal.
 
     `source` names the sender (device, file, replay), `origin` is observed, replay or synthetic and always wins over
-    what the payload says, `received_at` is the receipt clock.
+    what the payload says, `received_at` is the receipt clock. `original`: the sender's bytes, where `payload` is what
+    a format made of them; they are what is kept when it is no use.
 
     Raises:
         ValueError: no stream, an unknown origin, an empty source, a receipt time without zone.
         TypeError: a mapping holds what JSON cannot.
     """
-    if origin not in ORIGINS:
-        raise ValueError(f"origin {origin!r} is unknown; allowed: {', '.join(ORIGINS)}")
-    if not source:
-        raise ValueError("the source of a payload needs a name")
-    if dataset.stream is None:
-        raise ValueError(f"{dataset.id} is a sector table: it is loaded by ingestion, not sent to the gateway")
-    data = payload if isinstance(payload, bytes) else encode_object(payload)
-    if len(data) > MAX_PAYLOAD_BYTES:
-        return Refusal(TOO_LARGE, f"{len(data)} bytes; at most {MAX_PAYLOAD_BYTES} travel", data)
-    if f'"{MARKER_KEY}"'.encode() in data:
-        return Refusal(RESERVED_KEY, f"the key {MARKER_KEY} is the platform's own", data)
-
-    protected = is_protected(dataset)
+    _check(dataset, source, origin)
+    data = original
+    if data is None:
+        data = payload if isinstance(payload, bytes) else encode_object(payload)
+    if refusal := _forbidden(data):
+        return refusal
     try:
-        body = decode_object(data)
+        body = payload if original is not None and not isinstance(payload, bytes) else decode_object(data)
         fields = _typed(dataset, body)
         revision = _revision(body)
     except (NotAnObject, Invalid) as error:
-        if protected:
-            return Refusal(PERSONAL_UNPARSEABLE, str(error), data)
-        return _record(dataset, source.encode(), data, source, received_at, as_came=True)
+        return _unusable(dataset, data, str(error), source, received_at)
 
     known = {f.name for f in dataset.fields} | {"origin", "revision"}
-    extra = {k: v for k, v in body.items() if k not in known}
-    if protected:
+    # A newer contract may take these up from the raw topic: their text must be NFC then, too.
+    extra = {k: text(v) if isinstance(v, str) else v for k, v in body.items() if k not in known}
+    dropped = 0
+    if is_protected(dataset):
         try:
             tokens, clear = _tokens(dataset, body, tokeniser)
         except Invalid as error:
@@ -117,45 +123,85 @@ def seal(
         sources = {f.tokenise.source for f in dataset.fields if f.tokenise}
         dropped = len(extra.keys() - sources) + sum(f.name in body for f in dataset.fields if f.tokenise)
         extra = {}
-    else:
-        dropped = 0
     value = {**fields, **extra, "origin": origin, "revision": revision}
     key = "|".join(str(fields[name]) for name in dataset.entity_key)
     try:
         encoded = encode_object(value)
         key_bytes = key.encode()
     except UnicodeEncodeError:
-        if protected:
-            return Refusal(PERSONAL_UNPARSEABLE, "a text holds half a surrogate pair", data)
-        return _record(dataset, source.encode(), data, source, received_at, as_came=True)
-    return _record(dataset, key_bytes, encoded, source, received_at, dropped=dropped)
+        return _unusable(dataset, data, "a text holds half a surrogate pair", source, received_at)
+    device = fields.get(dataset.stream.device) if dataset.stream and dataset.stream.device else None
+    record = _record(dataset, key_bytes, encoded, source, received_at)
+    return replace(record, dropped_fields=dropped, device=None if device is None else str(device))
+
+
+def unusable(
+    dataset: Dataset, data: bytes, problem: str, *, source: str, origin: str, received_at: datetime
+) -> RawRecord | Refusal:
+    """What becomes of bytes that no format could read: as they came when the dataset is open, else refused.
+
+    Raises:
+        ValueError: as :func:`seal`.
+    """
+    _check(dataset, source, origin)
+    return _forbidden(data) or _unusable(dataset, data, problem, source, received_at)
+
+
+def _check(dataset: Dataset, source: str, origin: str) -> None:
+    if origin not in ORIGINS:
+        raise ValueError(f"origin {origin!r} is unknown; allowed: {', '.join(ORIGINS)}")
+    if not source:
+        raise ValueError("the source of a payload needs a name")
+    if dataset.stream is None:
+        raise ValueError(f"{dataset.id} is a sector table: it is loaded by ingestion, not sent to the gateway")
+
+
+def _forbidden(data: bytes) -> Refusal | None:
+    if len(data) > MAX_PAYLOAD_BYTES:
+        return Refusal(TOO_LARGE, f"{len(data)} bytes; at most {MAX_PAYLOAD_BYTES} travel", data)
+    if RESERVED in data:
+        return Refusal(RESERVED_KEY, f"the key {MARKER_KEY} is the platform's own", data)
+    return None
+
+
+def _unusable(dataset: Dataset, data: bytes, problem: str, source: str, received_at: datetime) -> RawRecord | Refusal:
+    if is_protected(dataset):
+        return Refusal(PERSONAL_UNPARSEABLE, problem, data)
+    record = _record(dataset, source.encode(), data, source, received_at)
+    return replace(record, as_came=True, reason=UNUSABLE, detail=problem)
 
 
 def marker(
-    dataset: Dataset, reason: str, ref: str, size_bytes: int, *, source: str, received_at: datetime
+    dataset: Dataset,
+    reason: str,
+    ref: str,
+    size_bytes: int,
+    *,
+    source: str,
+    received_at: datetime,
+    detail: str = "",
 ) -> RawRecord:
     """The record that stands in the raw topic for refused bytes, so that they have an offset and are counted.
 
-    `ref` is the relative path of the bytes in the object store.
+    `ref` is the relative path of the bytes in the object store; `detail` is for the sender alone.
     """
     value = encode_object({MARKER_KEY: {"reason": reason, "ref": ref, "size_bytes": size_bytes}})
-    return _record(dataset, source.encode(), value, source, received_at)
+    record = _record(dataset, source.encode(), value, source, received_at)
+    return replace(record, reason=reason, detail=detail, ref=ref)
 
 
-def _record(
-    dataset: Dataset,
-    key: bytes,
-    value: bytes,
-    source: str,
-    received_at: datetime,
-    *,
-    as_came: bool = False,
-    dropped: int = 0,
-) -> RawRecord:
-    # One header only: the topic says the dataset, and landing pays 0.7 µs a row for each.
-    headers = (("source", source.encode()),)
-    milliseconds = (received_at - _EPOCH) // timedelta(milliseconds=1)
-    return RawRecord(raw_topic(dataset), key, value, milliseconds, headers, as_came, dropped)
+def _record(dataset: Dataset, key: bytes, value: bytes, source: str, received_at: datetime) -> RawRecord:
+    return RawRecord(raw_topic(dataset), key, value, milliseconds(received_at), source_headers(source))
+
+
+def source_headers(source: str) -> tuple[tuple[str, bytes], ...]:
+    """The headers of a record: one only, since the topic says the dataset and landing pays 0.7 µs a row for each."""
+    return (("source", source.encode()),)
+
+
+def milliseconds(received_at: datetime) -> int:
+    """The receipt clock as a Kafka timestamp: milliseconds since 1970, cut."""
+    return (received_at - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _typed(dataset: Dataset, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,11 +44,11 @@ def _coerce(kind: LogicalType, value: Any) -> Any:
     if kind.name in {"timestamp", "date"}:
         if not isinstance(value, str):
             raise Invalid("a text with a date or time is expected")
-        return normalise.timestamp(value) if kind.name == "timestamp" else _date(value)
+        return normalise.timestamp(value) if kind.name == "timestamp" else iso_date(value)
     number = _number(value)
     if kind.name in _LARGEST:
         return _integer(number, _LARGEST[kind.name])
-    return number if kind.name == "double" else _decimal(number, kind)
+    return number if kind.name == "double" else decimal(number, kind)
 
 
 def _string(value: Any) -> str:
@@ -64,6 +64,15 @@ def _number(value: Any) -> Decimal:
         number = Decimal(str(value).strip())
     except (InvalidOperation, ValueError):
         raise Invalid("a number is expected") from None
+    return finite(number)
+
+
+def finite(number: Decimal) -> Decimal:
+    """A number that every engine can hold.
+
+    Raises:
+        Invalid: NaN, infinite, or with more digits than a decimal can have.
+    """
     if not number.is_finite() or abs(number.adjusted()) > _MAX_DIGITS or len(number.as_tuple().digits) > _MAX_DIGITS:
         raise Invalid(f"a finite number of at most {_MAX_DIGITS} digits is expected")
     return number
@@ -75,17 +84,27 @@ def _integer(number: Decimal, largest: int) -> int:
     return int(number)
 
 
-def _decimal(number: Decimal, kind: LogicalType) -> Decimal:
-    with localcontext(prec=2 * _MAX_DIGITS + 10):
-        exponent = number.as_tuple().exponent
-        if isinstance(exponent, int) and -exponent > kind.scale:
+def decimal(number: Decimal, kind: LogicalType) -> Decimal:
+    """A finite number rounded half up to the scale of a decimal type.
+
+    Raises:
+        Invalid: too many digits before the point.
+    """
+    exponent = number.as_tuple().exponent
+    if isinstance(exponent, int) and -exponent > kind.scale:
+        with localcontext(prec=2 * _MAX_DIGITS + 10):
             number = number.quantize(Decimal(1).scaleb(-kind.scale), ROUND_HALF_UP)
-        if abs(number) >= Decimal(10) ** (kind.precision - kind.scale):
-            raise Invalid(f"a number with at most {kind.precision - kind.scale} digits before the point is expected")
+    if number and number.adjusted() >= kind.precision - kind.scale:
+        raise Invalid(f"a number with at most {kind.precision - kind.scale} digits before the point is expected")
     return number
 
 
-def _date(value: str) -> str:
+def iso_date(value: str) -> str:
+    """A day as `2025-10-27`.
+
+    Raises:
+        Invalid: no such day, or another form.
+    """
     try:
         return date.fromisoformat(value.strip()).isoformat()
     except ValueError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.gateway.envelope import RawRecord, Refusal, is_protected, marker, seal
 from pipelines.gateway.objects import ObjectStore, open_store
@@ -44,10 +45,26 @@ class Gateway:
         """
         dataset = self.registry.dataset(dataset_id)
         sealed = seal(dataset, payload, source=source, origin=origin, received_at=received_at, tokeniser=self.tokeniser)
+        return self.settle(dataset, sealed, source=source, received_at=received_at)
+
+    def settle(self, dataset: Dataset, sealed: RawRecord | Refusal, *, source: str, received_at: datetime) -> RawRecord:
+        """Count what was sealed, and put refused bytes into the object store, a marker in their place.
+
+        Raises:
+            OSError: the store cannot keep the bytes; nothing was counted.
+        """
         if isinstance(sealed, Refusal):
             stored = self.store.put(dataset.id, sealed.data, protected=is_protected(dataset))
             self.counts[dataset.id, sealed.reason] += 1
-            return marker(dataset, sealed.reason, stored.ref, stored.size_bytes, source=source, received_at=received_at)
+            return marker(
+                dataset,
+                sealed.reason,
+                stored.ref,
+                stored.size_bytes,
+                source=source,
+                received_at=received_at,
+                detail=sealed.detail,
+            )
         self.counts[dataset.id, "as_came" if sealed.as_came else "accepted"] += 1
         if sealed.dropped_fields:
             self.counts[dataset.id, "dropped_fields"] += sealed.dropped_fields

@@ -58,12 +58,20 @@ class ObjectStore:
         data = path.read_bytes()
         if not ref.endswith(_ENCRYPTED):
             return data
+        return self.decrypt(data)
+
+    def decrypt(self, token: bytes) -> bytes:
+        """The clear bytes of a refused object, dead letter or quarantined row of a protected dataset.
+
+        Raises:
+            LakeError: its key is gone.
+        """
         try:
-            return self._fernet.decrypt(data)
+            return self._fernet.decrypt(token)
         except InvalidToken:
             raise LakeError(
-                f"The refused object {ref} was encrypted with a key that is not here.",
-                "Restore the file objects-key-v… of its time into the secrets folder.",
+                "The refused bytes were encrypted with a key that is not here.",
+                "Restore the file objects-key-v… of their time into the secrets folder.",
             ) from None
 
     @property

@@ -25,13 +25,15 @@ EFFECT_NAMES = ("inserted", "updated", "unchanged")
 def version_columns(dataset: Dataset) -> tuple[str, ...]:
     """What orders two versions of one key, most significant first.
 
-    The raw partition only breaks ties: equal in all three is the same raw record, sent again.
+    Of one revision, the version that the city received later wins: a record that waited in the gateway's spool, or
+    that was sent again out of bronze, has a higher offset than what overtook it. Place and partition break ties;
+    equal in all is the same raw record, read again.
     """
     if dataset.derived:
         return ("received_at",)
     if dataset.sector:
         return ("raw_offset",)
-    return ("revision", "raw_offset", "raw_partition")
+    return ("revision", "received_at", "raw_offset", "raw_partition")
 
 
 def content_columns(dataset: Dataset) -> tuple[str, ...]:

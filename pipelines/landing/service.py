@@ -24,8 +24,8 @@ from pipelines.landing.consume import LandingOptions, Source
 from pipelines.landing.lease import LeaseHeld, lease, leases
 from pipelines.landing.routes import Opening, Work, route_specs
 from pipelines.landing.status import Status, write_status
-from pipelines.landing.watch import changed, encryptor, flush_path, mtime, signature
-from pipelines.runtime.contracts import registry_of
+from pipelines.landing.watch import changed, encryptor, flush_path, mtime
+from pipelines.runtime.contracts import registry_of, signature
 from pipelines.runtime.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -22,16 +22,6 @@ def flush_path(settings: Settings) -> Path:
     return settings.state / "landing" / f"{settings.namespace}.flush"
 
 
-def signature(settings: Settings) -> tuple[tuple[str, int, int], ...]:
-    """What changes when a schema file does."""
-    found = []
-    for path in sorted((settings.home / "schemas").rglob("*")):
-        if path.suffix in {".yaml", ".csv"}:
-            info = path.stat()
-            found.append((str(path), info.st_mtime_ns, info.st_size))
-    return tuple(found)
-
-
 def changed(old: Registry, new: Registry, dataset_id: str) -> bool:
     """Whether a contract or a code list that it names is another one now; a contract that is gone goes on as it was."""
     before = {d.id: d for d in old.datasets}.get(dataset_id)

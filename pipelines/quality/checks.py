@@ -1,4 +1,8 @@
-"""Great Expectations at work: one suite on one Spark Connect DataFrame. The only module that knows the library.
+"""Great Expectations at work: one suite on one Spark Connect DataFrame.
+
+The library judges in one pass over the table and says no more than yes or no: asked for counts, it runs a Spark job for
+each rule (2.8 s a table, 0.5 s without). What a person wants to see is counted here in a second pass: how many rows the
+table has, and how many of them break a rule that failed or that allows some.
 
 Traps that are handled here: a missing column does not raise but hides in ``exception_info``; results come in another
 order than the suite; sampled values would carry personal data, so none are asked for and the gate samples keys itself.
@@ -9,19 +13,19 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pipelines.contracts.model import Dataset
-from pipelines.contracts.targets.great_expectations import Expectation, Suite
+from pipelines.contracts.targets.great_expectations import COLUMNS, MEASURE, ROW_COUNT, Expectation, Suite
 from pipelines.quality.model import RuleResult
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 SAMPLE_LIMIT = 20
-# SUMMARY counts; without values it needs one job less per rule (1.06 s against 1.55 s for 14 rules on 2,000 rows).
-_RESULT_FORMAT = {"result_format": "SUMMARY", "partial_unexpected_count": 0}
+_RESULT_FORMAT = {"result_format": "BOOLEAN_ONLY"}
 _PROBLEM_LENGTH = 300
 
 
@@ -35,6 +39,9 @@ class Checker:
         warnings.filterwarnings("ignore", module=r"great_expectations\..*")
         import great_expectations as gx
         from great_expectations.data_context.types.base import ProgressBarsConfig
+
+        # Tells the library of our own expectation.
+        import pipelines.quality.measure  # noqa: F401
 
         self._gx = gx
         self._context = gx.get_context(mode="ephemeral")
@@ -67,38 +74,75 @@ class Checker:
         finally:
             self._source.delete_asset(name)
         found = {_rule(result): result for result in outcome.results}
-        return [self._result(dataset, item, found.get(item.rule), frame) for item in suite.expectations]
-
-    def _result(self, dataset: Dataset, item: Expectation, found: Any, frame: DataFrame) -> RuleResult:
-        if found is None:
-            problem: str | None = "the library gave no result"
-            details: Mapping[str, Any] = {}
-        else:
-            problem = _problem(found.exception_info or {})
-            details = found.result or {}
-        if problem is not None and dataset.is_protected:
-            # A message of the engine may quote a value.
-            problem = "the rule could not be evaluated"
-        success = problem is None and bool(found.success)
-        broken = details.get("unexpected_count")
-        observed = details.get("observed_value")
-        if item.type == "unexpected_rows_expectation":
-            broken, observed = observed, None
-        samples: tuple[str, ...] = ()
-        if not success and problem is None and item.breaks is not None:
-            samples = sample_keys(dataset, item.breaks, frame)
-        return RuleResult(
-            rule=item.rule,
-            severity=item.severity,
-            success=success,
-            text_vi=item.text.vi,
-            text_en=item.text.en,
-            checked_count=details.get("element_count"),
-            broken_count=None if broken is None else int(broken),
-            observed=None if observed is None else _text(observed),
-            problem=problem,
-            sample_keys=samples,
+        judged = [(item, *_judged(found.get(item.rule))) for item in suite.expectations]
+        counts = _counts(
+            frame, [item for item, success, problem in judged if problem is None and _wants(item, success)]
         )
+        return [_result(dataset, item, success, problem, counts, frame) for item, success, problem in judged]
+
+
+def _judged(found: Any) -> tuple[bool, str | None]:
+    """Whether a rule holds, and why it could not be evaluated."""
+    if found is None:
+        return False, "the library gave no result"
+    problem = _problem(found.exception_info or {})
+    return problem is None and bool(found.success), problem
+
+
+def _wants(item: Expectation, success: bool) -> bool:
+    """Whether a person wants a figure beside the verdict of this rule."""
+    return not success or "mostly" in item.kwargs or item.rule == ROW_COUNT
+
+
+def _counts(frame: DataFrame, items: Sequence[Expectation]) -> Mapping[str, int | float | Decimal | None]:
+    """The figure of each of ``items`` from one pass: rows that break a row rule, else the measure; and ROW_COUNT."""
+    from pyspark.sql import functions
+
+    # Windows (who else has this key?) stand in no aggregate: whether a row breaks a rule is a column first.
+    broken = {f"_breaks_{n}": item for n, item in enumerate(items) if item.breaks is not None}
+    marked = frame.select("*", *(functions.expr(str(item.breaks)).alias(name) for name, item in broken.items()))
+    wanted = {item.rule: functions.count_if(name) for name, item in broken.items()}
+    wanted |= {i.rule: functions.expr(i.kwargs["measure"]) for i in items if i.type == MEASURE and i.breaks is None}
+    wanted[ROW_COUNT] = functions.count(functions.lit(1))
+    (row,) = marked.agg(*(column.alias(rule) for rule, column in wanted.items())).collect()
+    counted: dict[str, int | float | Decimal | None] = row.asDict()
+    return counted
+
+
+def _result(
+    dataset: Dataset,
+    item: Expectation,
+    success: bool,
+    problem: str | None,
+    counts: Mapping[str, int | float | Decimal | None],
+    frame: DataFrame,
+) -> RuleResult:
+    """What a person reads of one rule. A row rule that holds without exception was not counted: none break it."""
+    broken: int | None = None
+    observed: str | None = None
+    samples: tuple[str, ...] = ()
+    if problem is not None:
+        # A message of the engine may quote a value.
+        problem = "the rule could not be evaluated" if dataset.is_protected else problem
+    elif item.breaks is not None:
+        broken = int(counts.get(item.rule) or 0)
+        samples = () if success else sample_keys(dataset, item.breaks, frame)
+    elif item.rule == COLUMNS:
+        observed = None if success else ", ".join(frame.columns)
+    elif (figure := counts.get(item.rule)) is not None:
+        observed = str(figure)
+    return RuleResult(
+        rule=item.rule,
+        severity=item.severity,
+        success=success,
+        text_vi=item.text.vi,
+        text_en=item.text.en,
+        checked_count=None if broken is None else int(counts[ROW_COUNT] or 0),
+        broken_count=broken,
+        observed=observed,
+        problem=problem,
+        sample_keys=samples,
+    )
 
 
 def sample_keys(dataset: Dataset, breaks: str, frame: DataFrame) -> tuple[str, ...]:
@@ -131,7 +175,3 @@ def _problem(info: Mapping[str, Any]) -> str | None:
         if entry.get("raised_exception"):
             return " ".join(str(entry.get("exception_message") or "unknown error").split())[:_PROBLEM_LENGTH]
     return None
-
-
-def _text(value: object) -> str:
-    return ", ".join(str(part) for part in value) if isinstance(value, list | tuple) else str(value)

@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
-from pipelines.contracts.targets.great_expectations import Suite, suite
+from pipelines.contracts.targets.great_expectations import ROW_COUNT, Suite, suite
 from pipelines.quality import store
 from pipelines.quality.model import READABLE, Decision, RuleResult, Verdict, decide
 from pipelines.runtime.errors import LakeError
@@ -97,7 +97,7 @@ class _Judge:
             row_count = None
             if exists:
                 results = self._check(dataset, wanted, version)
-                row_count = next((int(r.observed) for r in results if r.rule == "row_count" and r.observed), None)
+                row_count = next((int(r.observed) for r in results if r.rule == ROW_COUNT and r.observed), None)
             verdict = Verdict(
                 run_id=self._manifest.run_id,
                 layer=self._layer,

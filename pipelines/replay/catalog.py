@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.contracts.registry import Registry
-from pipelines.replay import cameras, flood, traffic
+from pipelines.replay import cameras, flood, mobility, traffic
 from pipelines.replay.deliveries import Replay
 from pipelines.replay.faults import NO_FAULTS, FaultPlan, build_replay
 from pipelines.replay.readings import Reading, Source
@@ -54,6 +54,14 @@ REPLAYS: tuple[ReplayInfo, ...] = (
         "Trận lũ 10–11/2025. Stages, rain and reservoirs in 10-minute steps, exact at every published figure.",
         ("rain_gauge", "reservoir_op", "river_stage"),
         flood.readings,
+    ),
+    ReplayInfo(
+        "mobility",
+        "Đèn tín hiệu, xe buýt, số xe theo loại trong ngày 7/11/2025 (dữ liệu tổng hợp)",
+        "Signals, buses and counts by class on 7 November 2025 (synthetic)",
+        "Đèn, xe buýt, đếm xe. Synthetic signals with queues, buses on the sample timetable, counts by class.",
+        ("lane_class_count", "signal_event", "vehicle_position"),
+        mobility.readings,
     ),
     ReplayInfo(
         SAMPLE,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
@@ -16,6 +18,7 @@ from pipelines.replay import sector as sector_database
 from pipelines.replay.catalog import REPLAYS, make_replay
 from pipelines.replay.deliveries import Replay
 from pipelines.replay.faults import FaultPlan
+from pipelines.replay.resend import Resender
 from pipelines.replay.sender import SendReport, check_namespace, send_replay
 from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
@@ -142,6 +145,37 @@ def sector(
             dataset, _, column = drop_column.partition(".")
             sector_database.drop_column(dsn, registry, _table_id(registry, dataset), column)
             _console.print(f"dropped {drop_column}")
+
+
+@replay_app.command()
+def bronze(
+    dataset: Annotated[str, typer.Argument(help="The stream, for example river_stage.")],
+    since: Annotated[
+        datetime,
+        typer.Option(
+            "--from",
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M"],
+            help="Everything that arrived from then on, by the clock of Huế (UTC+7).",
+        ),
+    ],
+) -> None:
+    """Gửi lại từ bronze những gì đã nhận. Send again, out of bronze, what arrived: for what Kafka no longer holds.
+
+    Records keep their bytes, keys and arrival clock, so that doing it twice changes nothing. It reaches to the present,
+    because a later record may correct an earlier one.
+    """
+    with errors_as_sentences():
+        settings, registry = _context()
+        ensure_topics(settings, registry)
+        resender = Resender(settings, registry, endpoints(settings).kafka)
+        with Progress(TextColumn("{task.description}"), MofNCompleteColumn(), console=_console) as bar:
+            task = bar.add_task(f"bronze.{dataset}", total=None)
+            count = resender.arrived(
+                dataset,
+                since.replace(tzinfo=ZoneInfo("Asia/Ho_Chi_Minh")),
+                lambda done: bar.update(task, completed=done),
+            )
+        _console.print(f"{count:,} records of bronze.{dataset} sent again")
 
 
 def _send_with_progress(

@@ -152,6 +152,8 @@ def show_status(as_json: AsJson = False) -> None:
         _console.print(table)
     for make_section in status.status_sections:
         section = make_section(settings)
+        if not section.rows:
+            continue
         table = Table(*section.columns, title=section.title, title_justify="left")
         for row in section.rows:
             table.add_row(*row)

@@ -29,3 +29,13 @@ def part_of(settings: Settings, registry: Registry) -> Registry:
         raise LakeError(
             f"The namespace {settings.namespace} has {error.args[0]}.", "Add it there, or begin anew: lake forget."
         ) from None
+
+
+def signature(settings: Settings) -> tuple[tuple[str, int, int], ...]:
+    """What changes when a schema file does."""
+    found = []
+    for path in sorted((settings.home / "schemas").rglob("*")):
+        if path.suffix in {".yaml", ".csv"}:
+            info = path.stat()
+            found.append((str(path), info.st_mtime_ns, info.st_size))
+    return tuple(found)

@@ -5,10 +5,14 @@ import shutil
 from pipelines.runtime import kafka, services, spark
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.flink import Cluster
+from pipelines.runtime.servers.flink import checkpoint_dir
 from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
 from pipelines.runtime.trino import PLATFORM_USER, execute_at
 
 _NEEDED = ("kafka", "flink", "spark", "trino")
+_REMEMBERED = ("jobs", "landing", "gateway", "dlt", "replay", "services")
+"""Folders of the state that keep something by namespace. What stayed would be taken up by a namespace of the same name:
+a job would go on from the old checkpoint in new topics, a sector table from the old cursor."""
 
 
 def forget_namespace(settings: Settings, report: services.Report = services.silent) -> None:
@@ -29,9 +33,12 @@ def forget_namespace(settings: Settings, report: services.Report = services.sile
     ends = services.endpoints(settings)
     with Cluster(ends.flink_rest) as cluster:
         for job in cluster.jobs():
-            if job.name.startswith(prefix) and job.is_alive:
+            if not job.name.startswith(prefix):
+                continue
+            if job.is_alive:
                 cluster.cancel(job.job_id)
                 report(job.name, "cancelled")
+            shutil.rmtree(checkpoint_dir(settings) / job.job_id, ignore_errors=True)
     report(f"{len(kafka.delete_topics(settings))} topics", "deleted")
     session = spark.session(settings)
     try:
@@ -42,7 +49,12 @@ def forget_namespace(settings: Settings, report: services.Report = services.sile
     finally:
         session.stop()
     execute_at(ends.trino, PLATFORM_USER, f'DROP CATALOG IF EXISTS "{settings.catalog}"')
-    for folder in (settings.lake_root / settings.namespace, *(settings.state / "services").glob(f"{prefix}*")):
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(settings.lake_root / settings.namespace, ignore_errors=True)
+    for area in _REMEMBERED:
+        for path in (settings.state / area / settings.namespace, *(settings.state / area).glob(f"{prefix}*")):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
     settings.set_profile(None)
     report("tables", "removed")

@@ -65,6 +65,16 @@ class Endpoints:
         return f"http://127.0.0.1:{self._port(airflow.API, 'http')}"
 
     @property
+    def gateway(self) -> str:
+        """Address of the namespace's gateway for HTTP."""
+        name = self.settings.group("gateway")
+        record = self.records.get(name)
+        if record is None:
+            raise ServiceError(f"{name} is not running in {self.settings.state}.", "Run `lake start`.")
+        use, port = next(iter(record.ports.items()))
+        return f"{use}://127.0.0.1:{port}"
+
+    @property
     def postgres(self) -> str:
         """Connection URL of the sample sector database, password included."""
         return self.postgres_dsn("sector")
@@ -174,13 +184,16 @@ def start_daemon(
     name: str,
     argv: Sequence[str],
     *,
+    ports: Mapping[str, int] | None = None,
+    env: Mapping[str, str] | None = None,
     probe: Callable[[], str | None] | None = None,
     report: Report = silent,
 ) -> ProcessRecord:
     """Start one daemon of the namespace (`landing`, `jobs`) unless it runs; the supervisor restarts it when it dies.
 
-    `argv` is the whole command. `probe` says when it works; without one it must outlive its first second. Its state
-    is in `<state>/services/<namespace>.<name>/`.
+    `argv` is the whole command, `ports` are those on which it listens (see :func:`daemon_ports`), `env` is added to
+    its environment. `probe` says when it works; without one it must outlive its first second. Its state is in
+    `<state>/services/<namespace>.<name>/`.
     """
     full_name = settings.group(name)
     folder = service_folder(settings, full_name)
@@ -188,13 +201,27 @@ def start_daemon(
         name=full_name,
         command=tuple(argv),
         cwd=folder,
-        env={**settings.environment(), "PYTHONUNBUFFERED": "1"},
+        env={**settings.environment(), "PYTHONUNBUFFERED": "1", **(env or {})},
+        ports=ports or {},
         probe=probe or _outlives(folder),
         start_timeout_s=_DAEMON_START_TIMEOUT_S if probe is None else 120.0,
         stop_grace_s=30.0,
     )
     _start_supervisor(settings)
     return start_service(settings, service, lambda phrase: report(full_name, phrase))
+
+
+def daemon_ports(settings: Settings, name: str, uses: tuple[str, ...]) -> dict[str, int]:
+    """Give one daemon of the namespace its ports: those it has, else a pinned or free one for each use.
+
+    `LAKE_PORT_<NAME>_<NAMESPACE>` pins the first.
+    """
+    spec = ServiceSpec(settings.group(name), uses, (), _no_service, pin=f"{name}_{settings.namespace}")
+    return assign_ports(settings, (spec,), os.environ)[spec.name]
+
+
+def _no_service(_context: Context) -> Service:
+    raise NotImplementedError("a daemon is described by its command")
 
 
 def stop_daemon(settings: Settings, name: str) -> str:

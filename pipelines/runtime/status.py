@@ -81,7 +81,7 @@ def _status(settings: Settings, name: str, service: Service | None) -> ServiceSt
     if record is None:
         return ServiceStatus(name, "stopped", None, {}, None, 0, 0, "")
     # The one that people connect to comes first.
-    uses = next((spec.ports for spec in SPECS if spec.name == name), ())
+    uses = next((spec.ports for spec in SPECS if spec.name == name), tuple(record.ports))
     ports = {use: record.ports[use] for use in uses if use in record.ports}
     rss_bytes = sum(_rss_bytes(process) for process in service_processes(folder))
     if record.process() is None:

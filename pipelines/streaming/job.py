@@ -10,11 +10,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from importlib import resources
 from string import Template
-from zoneinfo import ZoneInfo
 
 from pipelines.contracts.model import KEYED_JOBS, SCENARIO_JOB, SHARED_JOB, Dataset
 from pipelines.contracts.names import literal
@@ -22,10 +21,17 @@ from pipelines.contracts.registry import Registry
 from pipelines.contracts.scenario_places import lag
 from pipelines.contracts.targets import flink, kafka
 from pipelines.runtime.settings import Settings
+from pipelines.streaming.code_lists import list_texts, midnight
 
 FUNCTIONS: tuple[tuple[str, str], ...] = (
     ("Disposition", "vn.hue.lake.flink.Disposition"),
     ("FloodAlarm", "vn.hue.lake.flink.FloodAlarm"),
+    ("RainAccumulation", "vn.hue.lake.flink.RainAccumulation"),
+    ("ReservoirState", "vn.hue.lake.flink.ReservoirState"),
+    ("RiverTrend", "vn.hue.lake.flink.RiverTrend"),
+    ("UrbanDepth", "vn.hue.lake.flink.UrbanDepth"),
+    ("CodeListJoin", "vn.hue.lake.flink.CodeListJoin"),
+    ("TrafficIncident", "vn.hue.lake.flink.TrafficIncident"),
 )
 SCENARIO_ENTRY = "vn.hue.lake.scenario.job.ScenarioJob"
 PARALLELISM = {"transport": 2}
@@ -85,22 +91,48 @@ def alarm_levels(registry: Registry) -> str:
     rows = registry.code_list("alarm_levels").rows
     return ";".join(
         f"{row['station_id']}|{row['alarm_level']}|{row['threshold_m']}"
-        f"|{_midnight(row['valid_from'])}|{_midnight(row['valid_to'])}"
+        f"|{midnight(row['valid_from'])}|{midnight(row['valid_to'])}"
         for row in rows
     )
 
 
-def _midnight(day: str | None) -> str:
-    """The instant at which a day begins in Huế, as ISO 8601 in UTC."""
-    if day is None:
-        return ""
-    local = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo("Asia/Ho_Chi_Minh"))
-    return local.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def reservoir_tables(registry: Registry) -> str:
+    """The reservoirs as their function reads them: ``id|normal|level_m`` for a normal level that is known, and
+    ``id|level_m|storage_mm3`` for each point of a storage table, separated by ``;``."""
+    normal = [
+        f"{row['reservoir_id']}|normal|{row['normal_level_m']}"
+        for row in registry.code_list("reservoirs").rows
+        if row["normal_level_m"] is not None
+    ]
+    points = [
+        f"{row['reservoir_id']}|{row['level_m']}|{row['storage_mm3']}"
+        for row in registry.code_list("reservoir_storage").rows
+    ]
+    return ";".join([*normal, *points])
+
+
+def durations(registry: Registry) -> Mapping[str, str]:
+    """Durations of every stream's contract in ms: ``<stream>_cadence_ms``, ``…_dedupe_ms``, ``…_freshness_ms``."""
+    found = {}
+    for dataset in registry.streams():
+        assert dataset.stream is not None
+        for name, value in (
+            ("cadence", dataset.stream.cadence),
+            ("dedupe", dataset.stream.dedupe),
+            ("freshness", dataset.sla.freshness),
+        ):
+            found[f"{dataset.id}_{name}_ms"] = str(int(value.total_seconds() * 1000))
+    return found
 
 
 def parameters(registry: Registry) -> Mapping[str, str]:
     """SQL literals that a job's file may name as ``$parameter``."""
-    return {"alarm_levels": literal(alarm_levels(registry))}
+    return {
+        "alarm_levels": literal(alarm_levels(registry)),
+        "reservoir_tables": literal(reservoir_tables(registry)),
+        **durations(registry),
+        **{name: literal(text) for name, text in list_texts(registry).items()},
+    }
 
 
 def split_statements(text: str) -> tuple[str, ...]:
@@ -112,17 +144,37 @@ def split_statements(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in re.split(r";[ \t]*(?:\n|\Z)", body) if part.strip())
 
 
-def job_sql(job: str, registry: Registry) -> tuple[str, ...]:
-    """The statements of ``sql/<job>.sql`` with their parameters filled in; none when the job has no file.
+def job_statements(job: str, registry: Registry) -> tuple[str, ...]:
+    """The statements of ``sql/<job>.sql`` that fill the registry's derived tables, parameters as ``$parameter``; none
+    when the job has no file.
 
-    Raises:
-        KeyError: the file names a parameter that does not exist.
+    A namespace may hold a part of the catalogue: an insert into a table that it lacks is left out, and so is a view
+    that nothing else reads then.
     """
     path = resources.files("pipelines.streaming") / "sql" / f"{job}.sql"
     if not path.is_file():
         return ()
-    statements = split_statements(path.read_text(encoding="utf-8"))
-    return tuple(Template(statement).substitute(parameters(registry)) for statement in statements)
+    tables = {d.id for d in registry.datasets if d.derived}
+    kept: list[str] = []
+    for statement in reversed(split_statements(path.read_text(encoding="utf-8"))):
+        target = _TARGET.match(statement)
+        assert target is not None, f"sql/{job}.sql holds views and inserts, not: {statement.splitlines()[0]}"
+        view, table = target["view"], target["table"]
+        if table in tables if table else any(re.search(rf"\b{view}\b", reader) for reader in kept):
+            kept.append(statement)
+    return tuple(reversed(kept))
+
+
+_TARGET = re.compile(r"CREATE VIEW (?P<view>\w+)\b|INSERT INTO (?P<table>\w+)\b")
+
+
+def job_sql(job: str, registry: Registry) -> tuple[str, ...]:
+    """The statements of :func:`job_statements` with their parameters filled in.
+
+    Raises:
+        KeyError: the file names a parameter that does not exist.
+    """
+    return tuple(Template(statement).substitute(parameters(registry)) for statement in job_statements(job, registry))
 
 
 def state_ttl(datasets: tuple[Dataset, ...]) -> timedelta:

@@ -74,34 +74,30 @@ def _reasons(stderr: str) -> list[str]:
     return causes[-6:] or lines[-20:]
 
 
-def _execute(rest: str, job: Mapping[str, Any], restore_from: str | None) -> str:
-    """Build one job in PyFlink and submit it detached; returns its job id."""
+def flink_configuration(options: Mapping[str, str]) -> Any:
+    """The configuration of FLINK_CONF_DIR with ``options`` over it."""
     from pyflink.common import Configuration
     from pyflink.java_gateway import get_gateway
-    from pyflink.table import EnvironmentSettings, TableEnvironment
 
-    host, port = rest.removeprefix("http://").split(":")
     # A table environment does not read FLINK_CONF_DIR by itself: without it a job runs without checkpoints.
     loaded = get_gateway().jvm.org.apache.flink.configuration.GlobalConfiguration.loadConfiguration()
     configuration = Configuration(j_configuration=loaded)
-    options = {
-        "execution.target": "remote",
-        "rest.address": host,
-        "rest.port": port,
-        "execution.attached": "false",
-        **dict(job["config"]),
-    }
-    if restore_from:
-        options["execution.state-recovery.path"] = restore_from
-        # The restored checkpoint belongs to the new job from then on, so that old ones do not pile up.
-        options["execution.state-recovery.claim-mode"] = "CLAIM"
     for key, value in options.items():
-        configuration.set_string(key, str(value))
-    if job["program"]:
-        return _program(job["program"], configuration)
-    table_env = TableEnvironment.create(
-        EnvironmentSettings.new_instance().in_streaming_mode().with_configuration(configuration).build()
+        configuration.set_string(key, value)
+    return configuration
+
+
+def table_environment(options: Mapping[str, str]) -> Any:
+    """A PyFlink table environment with :func:`flink_configuration`."""
+    from pyflink.table import EnvironmentSettings, TableEnvironment
+
+    return TableEnvironment.create(
+        EnvironmentSettings.new_instance().in_streaming_mode().with_configuration(flink_configuration(options)).build()
     )
+
+
+def declare(table_env: Any, job: Mapping[str, Any]) -> Any:
+    """Run the DDL of a job and return the statement set of its inserts, which nobody has executed yet."""
     for statement in job["ddl"]:
         view = _VIEW.match(statement)
         if view:
@@ -113,7 +109,26 @@ def _execute(rest: str, job: Mapping[str, Any], restore_from: str | None) -> str
     statements = table_env.create_statement_set()
     for statement in job["inserts"]:
         statements.add_insert_sql(statement)
-    client = statements.execute().get_job_client()
+    return statements
+
+
+def _execute(rest: str, job: Mapping[str, Any], restore_from: str | None) -> str:
+    """Submit one job detached; returns its job id."""
+    host, port = rest.removeprefix("http://").split(":")
+    options = {
+        "execution.target": "remote",
+        "rest.address": host,
+        "rest.port": port,
+        "execution.attached": "false",
+        **{key: str(value) for key, value in dict(job["config"]).items()},
+    }
+    if restore_from:
+        options["execution.state-recovery.path"] = restore_from
+        # The restored checkpoint belongs to the new job from then on, so that old ones do not pile up.
+        options["execution.state-recovery.claim-mode"] = "CLAIM"
+    if job["program"]:
+        return _program(job["program"], flink_configuration(options))
+    client = declare(table_environment(options), job).execute().get_job_client()
     return str(client.get_job_id())
 
 

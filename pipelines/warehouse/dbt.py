@@ -107,7 +107,8 @@ def build(
     gold_root.mkdir(parents=True, exist_ok=True)
     at_rest = current_versions(settings, "gold", [mart.id for mart in wanted])
     keep = [mart.id for mart in wanted if is_declared(gold_root / mart.id, mart)]
-    command = arguments(settings.home / "dbt_project", folder, cache, missing=missing, unit_tests=unit_tests)
+    names = [mart.id for mart in wanted]
+    command = arguments(settings.home / "dbt_project", folder, cache, marts=names, unit_tests=unit_tests)
     extra = environment(settings, manifest, at_rest, keep, spark_remote=spark_remote)
     status, tail = _run(command, {**os.environ, **extra}, settings.home, progress)
 
@@ -124,20 +125,21 @@ def build(
     return DbtResult(manifest.run_id, gold, not_built, warnings, seconds, was_built=True)
 
 
-def arguments(
-    project: Path, folder: Path, cache: Path, *, missing: Collection[str], unit_tests: bool
-) -> tuple[str, ...]:
-    """The dbt command: build everything but what rests on a missing table, artefacts below ``folder``."""
+def arguments(project: Path, folder: Path, cache: Path, *, marts: Collection[str], unit_tests: bool) -> tuple[str, ...]:
+    """The dbt command: build these marts with the tests that look at nothing else, artefacts below ``folder``.
+
+    The project has every mart of the catalogue, the namespace perhaps a part of them, and an input of some may be
+    missing: so those that can be built are named.
+    """
     # Where the cache does not exist yet dbt would warn; it parses in full without the option as well.
     partial = ("--partial-parse-file-path", str(cache)) if cache.exists() else ()
-    exclude = [f"source:silver.{name}+" for name in sorted(missing)]
     return (
         *(sys.executable, "-m", "dbt.cli.main", "--log-format", "json", "--log-level", "info"),
         *("--log-level-file", "none", "--no-use-colors", "--no-version-check", *partial),
         "build",
         *("--project-dir", str(project), "--profiles-dir", str(project)),
         *("--target-path", str(folder / "target"), "--log-path", str(folder / "logs")),
-        *(("--exclude", *exclude) if exclude else ()),
+        *("--select", *sorted(marts), "--indirect-selection", "buildable"),
         *(() if unit_tests else ("--exclude-resource-type", "unit_test")),
     )
 

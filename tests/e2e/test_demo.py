@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from deltalake import DeltaTable
 from demo_run import PLAN, DemoRun, rows
 
 from pipelines.commands.demo import REPLAYS, wait_until_settled
 from pipelines.contracts.targets.trino import is_live
 from pipelines.landing.ledger import ledger
+from pipelines.replay import cameras
 from pipelines.replay.catalog import make_replay
+from pipelines.replay.kept import letters
+from pipelines.replay.resend import Decision, Resender
 from pipelines.replay.sender import send_replay
 from pipelines.runtime.services import endpoints
 from pipelines.serving.trino import Client, QueryError
 
 pytestmark = pytest.mark.timeout(1500)
+T0 = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def _query(run: DemoRun, sql: str, user: str = "analyst") -> list[tuple[object, ...]]:
@@ -60,8 +67,6 @@ def test_every_record_is_accounted_for_as_the_replays_truth_says(demo_run: DemoR
 
 def test_every_refusal_has_its_reason_and_its_bytes(demo_run: DemoRun) -> None:
     path = demo_run.settings.table_path("quality", "dead_letter")
-    from deltalake import DeltaTable
-
     letters = DeltaTable(str(path)).to_pyarrow_table().to_pylist()
     for name in REPLAYS:
         for dataset, truth in demo_run.truth(name).datasets.items():
@@ -117,6 +122,38 @@ def test_an_analyst_reads_neither_the_layers_below_nor_personal_columns(demo_run
     assert not columns & {"content_text", "reporter_token", "phone_token"}
 
 
+def test_no_table_of_any_layer_holds_a_clear_plate(demo_run: DemoRun) -> None:
+    """The plates that the cameras read exist as tokens only: in the bytes as they came, in silver, gold and quality."""
+    home = demo_run.settings.home
+    events = cameras.readings(demo_run.registry, home / "data", PLAN.faults.seed)
+    plates = {str(r.body["plate"]) for r in events if r.body.get("plate")}
+    forms = {form for plate in plates for form in (plate, "".join(c for c in plate if c.isalnum()))}
+    looks_like_one = re.compile(r"\d{2}-?[A-Z]{1,2}\d?[- ]?\d{3}\.?\d{2}")
+    searched = 0
+    for log in sorted((demo_run.settings.lake_root / demo_run.settings.namespace).rglob("_delta_log")):
+        table = DeltaTable(str(log.parent)).to_pyarrow_table()
+        for name in table.column_names:
+            for value in table[name].unique().to_pylist():
+                text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+                if isinstance(text, str):
+                    searched += 1
+                    found = forms & set(looks_like_one.findall(text))
+                    assert not found, f"{log.parent}.{name} holds {found}"
+    assert len(plates) > 200 and searched > 5_000
+
+
+def test_the_recorded_slowdowns_are_found_as_they_arrive(demo_run: DemoRun) -> None:
+    """Labelled windows of 15 and 16 September 2015, ten years and some days later on the detector of the replay."""
+    raised = _query(
+        demo_run,
+        "SELECT section_id, incident_method, origin, CAST(raised_at AT TIME ZONE 'UTC' AS varchar) "
+        "FROM published.traffic_incident WHERE transition = 'raise' AND detector_id = 'HUE-D01' ORDER BY raised_at",
+    )
+    days = [str(at)[:10] for *_, at in raised]
+    assert {"2025-09-16", "2025-09-17"} <= set(days), raised
+    assert {row[:3] for row in raised} == {("HUE-D01", "speed_threshold", "replay")}
+
+
 def test_the_story_is_told_with_origins(demo_run: DemoRun) -> None:
     for expected in ("Kim Long", "Phú Ốc", "5.310", "BĐ3", "replay", "synthetic", "✓ Khớp"):
         assert expected in demo_run.output
@@ -138,3 +175,30 @@ def test_sending_the_same_replay_again_changes_nothing(demo_run: DemoRun) -> Non
         assert entries[name].received == 2 * truth.sent
         assert entries[name].refused == 2 * truth.refused_total
         assert entries[name].inserted == truth.silver_rows
+
+
+def test_sending_again_what_was_kept_changes_nothing_and_is_counted(demo_run: DemoRun) -> None:
+    settings, registry = demo_run.settings, demo_run.registry
+    resender = Resender(settings, registry, endpoints(settings).kafka)
+    names = ("river_stage", "lane_minute", "violation_event")
+    before = {name: rows(settings, registry.dataset(name)) for name in names}
+    refused = letters(settings)
+    assert {letter.place.dataset for letter in refused} >= set(names)
+    arrived = resender.arrived("river_stage", T0)
+    assert arrived >= before["river_stage"].num_rows
+    decision = Decision("kiểm thử", "gửi lại nguyên trạng")
+    sent = resender.letters([letter.place for letter in refused], decision, origin="replay")
+    assert sent.total() == len(refused)
+    wait_until_settled(settings, registry, 240)
+    for name, table in before.items():
+        assert rows(settings, registry.dataset(name)).equals(table), name
+    assert ledger(settings, registry).violations == ()
+    # What was refused for its content is refused again, by the name of a new place; the old one says that it was sent.
+    now = letters(settings)
+    assert sum(1 for letter in now if letter.resent == 1) == len(refused)
+    # Out of bronze went the refused readings too, but for those that the gateway had kept out of the topic.
+    from_bronze = [x for x in refused if x.place.dataset == "river_stage" and x.reason != "too_large"]
+    assert from_bronze
+    assert len(now) == 2 * len(refused) + len(from_bronze)
+    # Bronze holds every sending; what would be sent next time is what it was.
+    assert resender.arrived("river_stage", T0) == arrived

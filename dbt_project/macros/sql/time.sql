@@ -24,3 +24,9 @@
         'Z'
     )
 {%- endmacro -%}
+
+
+{#- Whether a row of a code list is in force on a local day; its end is exclusive and empty while there is none. -#}
+{%- macro in_force(list, day) -%}
+    ({{ list }}.valid_from <= {{ day }} and ({{ list }}.valid_to is null or {{ day }} < {{ list }}.valid_to))
+{%- endmacro -%}

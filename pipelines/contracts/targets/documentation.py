@@ -11,7 +11,9 @@ from pipelines.contracts import durations
 from pipelines.contracts.catalogue import agency, basis_title, in_order, inputs, legal_bases, source_kind
 from pipelines.contracts.domains import domain_of
 from pipelines.contracts.markdown import escape, joined, names, section, table
+from pipelines.contracts.media_types import media_types
 from pipelines.contracts.model import ContractField, Dataset
+from pipelines.contracts.names import double_quote
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import markdown_file
 from pipelines.contracts.support import Support, native
@@ -67,16 +69,20 @@ def page(dataset: Dataset, registry: Registry) -> str:
 
 def _facts(dataset: Dataset, registry: Registry) -> Iterator[tuple[str, str]]:
     titles = {system.id: system.title for system in registry.systems}
-    yield "Chủ quản · Owner", f"{both(agency(dataset.owner, registry))} (`{dataset.owner}`)"
+    yield "Chủ quản · Owner", f"{escape(both(agency(dataset.owner, registry)))} (`{dataset.owner}`)"
     yield "Nguồn · Source", both(SOURCES[source_kind(dataset)])
     yield "Mức bảo mật · Classification", both(CLASSES[dataset.classification])
     yield "Lớp dữ liệu · Data class", both(DATA_CLASSES[dataset.data_class])
-    yield "Mỗi dòng là · One row is", dataset.grain
+    yield "Mỗi dòng là · One row is", escape(dataset.grain)
     yield "Khoá · Key", names(dataset.key)
     if dataset.event_time:
         yield "Thời điểm · Event time", f"`{dataset.event_time}`"
     if dataset.stream:
         yield "Chu kỳ · Cadence", both(durations.words(dataset.stream.cadence))
+        yield "Nhận theo · Accepted formats", names(dataset.stream.accepts)
+        yield "Kiểu nội dung · Media types", names(media_types(dataset))
+        if dataset.stream.device:
+            yield "Thiết bị · Device", f"`{dataset.stream.device}`, đăng ký ở · registered in `{dataset.register}`"
     if dataset.sector:
         schedule = f"`{dataset.sector.schema_name}.{dataset.sector.table}`, `{dataset.sector.schedule}`"
         yield "Bảng nguồn, lịch đọc · Source table, schedule", schedule
@@ -87,26 +93,32 @@ def _facts(dataset: Dataset, registry: Registry) -> Iterator[tuple[str, str]]:
         yield "Lưu ở bronze · Kept in bronze", both(durations.words(dataset.retention.bronze))
     yield f"Lưu ở {dataset.layer} · Kept in {dataset.layer}", both(durations.words(dataset.retention.silver))
     if dataset.personal_purpose:
-        yield "Mục đích xử lý · Purpose of processing", both(dataset.personal_purpose)
+        yield "Mục đích xử lý · Purpose of processing", escape(both(dataset.personal_purpose))
     for row in legal_bases(dataset, registry):
-        yield "Căn cứ pháp lý · Legal basis", basis_title(row)
+        yield "Căn cứ pháp lý · Legal basis", escape(basis_title(row))
     if dataset.clauses:
-        yield "Mục trong kế hoạch · Clauses", ", ".join(dataset.clauses)
+        yield "Mục trong kế hoạch · Clauses", escape(", ".join(dataset.clauses))
     for number in dataset.systems:
-        yield "Hệ thống · System", f"{number}. {both(titles[number])}"
+        yield "Hệ thống · System", f"{number}. {escape(both(titles[number]))}"
 
 
 def _query(dataset: Dataset) -> str:
     if not any(is_granted(item) for item in dataset.fields):
         return "Không công bố trường nào. — No field is published."
-    views = [f"lake.{PUBLISHED}.{dataset.id}", *([f"lake.{LIVE}.{dataset.id}"] if is_live(dataset) else [])]
-    columns = ", ".join(granted_columns(dataset)[:4])
+    name = _written(dataset.id)
+    views = [f"lake.{PUBLISHED}.{name}", *([f"lake.{LIVE}.{name}"] if is_live(dataset) else [])]
+    columns = ", ".join(_written(name) for name in granted_columns(dataset)[:4])
     withheld = [item.name for item in dataset.fields if not is_granted(item)]
     shown = f"Trino: {', '.join(f'`{view}`' for view in views)}"
     example = f"```sql\nselect {columns} from {views[0]} limit 20\n```"
     if not withheld:
         return f"{shown}\n\n{example}"
     return f"{shown}\n\nKhông công bố · Withheld: {names(withheld)}\n\n{example}"
+
+
+def _written(name: str) -> str:
+    """A column as a person writes it: a name of one word may be a word of SQL, then it needs quotes."""
+    return name if "_" in name and not name.startswith("current_") else double_quote(name)
 
 
 def _fields(dataset: Dataset) -> str:

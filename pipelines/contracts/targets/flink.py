@@ -3,7 +3,7 @@
 The chain of one stream, each view one step, one row per raw record::
 
     raw_<dataset>            the topic, decoded; a record that cannot be decoded keeps its bytes and says why
-    <dataset>__checked       … with `reason`: why a decoded record must still be refused, else NULL
+    <dataset>__checked       … with `_reason`: why a decoded record must still be refused, else NULL
     <dataset>__flagged       accepted rows with their QARTOD flag, whether they are late, and their provenance
     <dataset>__conformed     … classified as on_time, late, corrected or duplicate (state per key); in the shared job,
                              which keeps no state, as on_time or late
@@ -37,6 +37,8 @@ SUPPORT: Mapping[str, Support] = {
 }
 """Every kind of rule that a contract can hold, and where it is held."""
 
+ROWTIME = "rowtime"
+"""What Flink calls the event time of rows that a table function was told of; a field of this name would hide it."""
 FUTURE = timedelta(minutes=5)
 """A clock may run ahead of the arrival clock by so much; beyond, the record is refused as ``future``."""
 SLACK = timedelta(seconds=10)
@@ -118,7 +120,7 @@ def source(dataset: Dataset, connection: Connection) -> str:
 
 
 def checked(dataset: Dataset) -> str:
-    """``CREATE VIEW <dataset>__checked``: one row per raw record with ``reason``, NULL when it can be used."""
+    """``CREATE VIEW <dataset>__checked``: one row per raw record with ``_reason``, NULL when it can be used."""
     if dataset.stream is None:
         raise Untranslatable(dataset.id, "checked", "flink", "only a stream is conformed")
     event_time = backtick(dataset.stream.event_time)
@@ -133,7 +135,7 @@ def checked(dataset: Dataset) -> str:
     return (
         f"CREATE VIEW {backtick(dataset.id + '__checked')} AS\nSELECT *,\n  CASE\n    "
         + "\n    ".join(cases)
-        + f"\n  END AS `reason`\nFROM {backtick('raw_' + dataset.id)}"
+        + f"\n  END AS `_reason`\nFROM {backtick('raw_' + dataset.id)}"
     )
 
 
@@ -173,7 +175,9 @@ def qc_columns(dataset: Dataset) -> tuple[str, str]:
         branches += f"WHEN {suspect} THEN {literal(test + '3')} " if suspect else ""
         branches += f"WHEN {backtick(item.name)} IS NULL THEN {literal(test + '9')} " if item.required else ""
         details.append(f"CASE {branches}END")
-    return flag, f"NULLIF(CONCAT_WS(';', {', '.join(details)}), '')"
+    # Nearly every reading passes: its detail is decided by the conditions, no text is made.
+    said = " OR ".join((*fails, *suspects, *required))
+    return flag, f"CASE WHEN {said} THEN CONCAT_WS(';', {', '.join(details)}) END"
 
 
 def flagged(dataset: Dataset) -> str:
@@ -196,7 +200,7 @@ SELECT
   `_offset`,
   `_rowtime`
 FROM {backtick(dataset.id + "__checked")}
-WHERE `reason` IS NULL"""
+WHERE `_reason` IS NULL"""
 
 
 def conformed(dataset: Dataset) -> str:
@@ -211,7 +215,7 @@ def conformed(dataset: Dataset) -> str:
     if dataset.is_keyed:
         keys = ", ".join(backtick(k) for k in dataset.key)
         horizon_ms = int(dataset.stream.dedupe.total_seconds() * 1000)
-        disposition = "`disposition`,\n  `rowtime`"
+        disposition = f"`disposition`,\n  {backtick(ROWTIME)}"
         rows = f"""Disposition(
   input => TABLE {flagged_rows} PARTITION BY ({keys}),
   horizon_ms => CAST({horizon_ms} AS BIGINT),
@@ -247,10 +251,7 @@ def _sink(name: str, columns: list[str], topic: str, connection: Connection) -> 
         ("key.format", "raw"),
         ("key.fields", "_key"),
         ("value.fields-include", "EXCEPT_KEY"),
-        ("value.format", "json"),
-        ("value.json.timestamp-format.standard", "ISO-8601"),
-        ("value.json.encode.decimal-as-plain-number", "true"),
-        ("value.json.encode.ignore-null-fields", "true"),
+        ("value.format", "lake-json"),
     ]
     body = ",\n  ".join(["`_key` STRING", *columns])
     return f"CREATE TABLE {backtick(name)} (\n  {body}\n) WITH (\n  {_options(options)}\n)"
@@ -287,7 +288,7 @@ def derived_sink(dataset: Dataset, connection: Connection) -> str:
 
 
 def dead_letter_sink(connection: Connection) -> str:
-    """``CREATE TABLE dead_letter``: bytes travel as base64, which is how Flink's json writes BYTES."""
+    """``CREATE TABLE dead_letter``: bytes travel as base64, which is how JSON holds BYTES."""
     columns = [c.replace("`payload` STRING", "`payload` BYTES") for c in _system(system.DEAD_LETTER)]
     return _sink("dead_letter", columns, kafka.DEAD_LETTER, connection)
 
@@ -300,6 +301,6 @@ def dead_letter_insert(dataset: Dataset, connection: Connection) -> str:
 SELECT
   CONCAT_WS('|', {literal(dataset.id)}, CAST(`_partition` AS STRING), CAST(`_offset` AS STRING)),
   {literal(dataset.id)}, {topic}, `_partition`, `_offset`, `_received_at`,
-  SPLIT_INDEX(`reason`, ':', 0), SPLIT_INDEX(`reason`, ':', 1), `_raw`
+  SPLIT_INDEX(`_reason`, ':', 0), SPLIT_INDEX(`_reason`, ':', 1), `_raw`
 FROM {backtick(dataset.id + "__checked")}
-WHERE `reason` IS NOT NULL"""
+WHERE `_reason` IS NOT NULL"""

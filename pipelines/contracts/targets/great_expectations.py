@@ -4,6 +4,10 @@ Order: the row count first (an empty table passes everything else), the columns,
 expectation carries its rule id, its severity, and for row rules the Spark predicate of the rows that break it, from
 which the gate samples keys. Great Expectations' own query for them loses the quotes of its literals on Spark.
 
+One pass: Great Expectations bundles what it counts by column (not null, in a set, in a range) into one query, and asks
+one more for every duplicate, pair of columns or SQL rule. So those are written as measures, aggregates that join the
+same pass (``expect_measure_to_be_between``, pipelines/quality/measure.py). Only a total by group asks for its own.
+
 Severity: ``error`` withholds a version from publication, ``warning`` is reported only. In a stream a value out of
 range is flagged in ``qc_flag``, never refused, so the suite expects the flag; a window computed from flagged readings
 may be out of range too, which is a warning.
@@ -16,6 +20,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal, assert_never
 
 from pipelines.contracts import system
@@ -43,6 +48,12 @@ from pipelines.contracts.targets.delta import arrow_schema
 from pipelines.contracts.words import limits
 
 TARGET = "great_expectations"
+MEASURE = "expect_measure_to_be_between"
+"""The type of our own expectation, as the library names its class."""
+ROW_COUNT = "row_count"
+COLUMNS = "columns"
+"""The two rules of every table itself, which stand before those of its rows."""
+
 Severity = Literal["error", "warning"]
 
 
@@ -160,10 +171,11 @@ def _columns(dataset: Dataset) -> tuple[str, ...]:
 def _expectations(dataset: Dataset, registry: Registry, columns: tuple[str, ...]) -> Iterator[Expectation]:
     yield _row_count(dataset)
     yield Expectation(
-        "columns",
-        "expect_table_columns_to_match_ordered_list",
-        {"column_list": list(columns)},
-        Text(vi="Các cột đúng như hợp đồng, đúng thứ tự", en="The columns are those of the contract, in its order"),
+        COLUMNS,
+        # In whatever order: a column that the contract gained stands last in a table that was there.
+        "expect_table_columns_to_match_set",
+        {"column_set": list(columns), "exact_match": True},
+        Text(vi="Các cột đúng như hợp đồng", en="The columns are those of the contract"),
     )
     for name in dataset.key:
         yield _not_null(
@@ -190,7 +202,7 @@ def _row_count(dataset: Dataset) -> Expectation:
     """A table without the rule may be empty (no alarm on a dry day); its count is recorded all the same."""
     minimum = max((rule.minimum for rule in dataset.quality if isinstance(rule, RowCount)), default=0)
     text = Text(vi=f"Bảng có ít nhất {minimum} dòng", en=f"The table has at least {minimum} rows")
-    return Expectation("row_count", "expect_table_row_count_to_be_between", {"min_value": minimum}, text)
+    return Expectation(ROW_COUNT, "expect_table_row_count_to_be_between", {"min_value": minimum}, text)
 
 
 def _not_null(rule: str, item: ContractField, text: Text) -> Expectation:
@@ -206,13 +218,35 @@ def _not_null(rule: str, item: ContractField, text: Text) -> Expectation:
 def _key_unique(dataset: Dataset) -> Expectation:
     names = ", ".join(dataset.key)
     text = Text(vi=f"Mỗi khoá một dòng: {names}", en=f"One row per key: {names}")
-    partition = ", ".join(backtick(name) for name in dataset.key)
-    breaks = f"count(*) OVER (PARTITION BY {partition}) > 1"
-    if len(dataset.key) == 1:
-        kwargs: dict[str, Any] = {"column": dataset.key[0]}
-        return Expectation("key.unique", "expect_column_values_to_be_unique", kwargs, text, breaks=breaks)
-    kwargs = {"column_list": list(dataset.key), "ignore_row_if": "never"}
-    return Expectation("key.unique", "expect_compound_columns_to_be_unique", kwargs, text, breaks=breaks)
+    listed = ", ".join(backtick(name) for name in dataset.key)
+    breaks = f"count(*) OVER (PARTITION BY {listed}) > 1"
+    # As one struct: among several columns a NULL would take its row out of the count.
+    measure = f"count(*) - count(DISTINCT struct({listed}))"
+    return _measure("key.unique", measure, dataset.key, text, most=Decimal(0), breaks=breaks)
+
+
+def _measure(
+    rule: str,
+    measure: str,
+    columns: Iterable[str],
+    text: Text,
+    *,
+    least: Decimal | None = None,
+    most: Decimal | None = None,
+    breaks: str | None = None,
+) -> Expectation:
+    """An expectation that an aggregate of the table is within limits; with ``breaks`` it counts rows."""
+    kwargs: dict[str, Any] = {"measure": measure, "columns": sorted(set(columns))}
+    if least is not None:
+        kwargs["min_value"] = number(least)
+    if most is not None:
+        kwargs["max_value"] = number(most)
+    return Expectation(rule, MEASURE, kwargs, text, breaks=breaks)
+
+
+def _no_row(rule: str, breaks: str, columns: Iterable[str], text: Text) -> Expectation:
+    """An expectation that ``breaks`` is true for no row."""
+    return _measure(rule, f"count_if({breaks})", columns, text, most=Decimal(0), breaks=breaks)
 
 
 def _in_set(rule: str, column: str, values: Iterable[object], vi: str, en: str) -> Expectation:
@@ -401,20 +435,10 @@ _OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 def _comparison(dataset: Dataset, name: str, rule: Comparison, columns: tuple[str, ...]) -> Expectation:
     _known(dataset, name, columns, rule.left, rule.right)
-    greater, smaller = (rule.left, rule.right) if rule.operator.startswith(">") else (rule.right, rule.left)
     said = f"{rule.left} {rule.operator} {rule.right}"
-    return Expectation(
-        name,
-        "expect_column_pair_values_a_to_be_greater_than_b",
-        {
-            "column_A": greater,
-            "column_B": smaller,
-            "or_equal": rule.operator.endswith("="),
-            "ignore_row_if": "either_value_is_missing",
-        },
-        Text(vi=f"{said} khi cả hai đều có giá trị", en=f"{said} wherever both are known"),
-        breaks=f"{backtick(rule.left)} {_OPPOSITE[rule.operator]} {backtick(rule.right)}",
-    )
+    text = Text(vi=f"{said} khi cả hai đều có giá trị", en=f"{said} wherever both are known")
+    breaks = f"{backtick(rule.left)} {_OPPOSITE[rule.operator]} {backtick(rule.right)}"
+    return _no_row(name, breaks, (rule.left, rule.right), text)
 
 
 def _required_when(dataset: Dataset, name: str, rule: RequiredTogether, columns: tuple[str, ...]) -> Expectation:
@@ -426,14 +450,14 @@ def _required_when(dataset: Dataset, name: str, rule: RequiredTogether, columns:
         vi=f"{rule.field} có giá trị khi {rule.when} = {rule.equals}",
         en=f"{rule.field} is known where {rule.when} is {rule.equals}",
     )
-    return _unexpected(name, f"SELECT 1 FROM {{batch}} WHERE {breaks}", text, breaks)
+    return _no_row(name, breaks, (rule.field, rule.when), text)
 
 
-def _unexpected(name: str, query: str, text: Text, breaks: str | None = None) -> Expectation:
+def _unexpected(name: str, query: str, text: Text) -> Expectation:
     """An expectation that no row comes back from ``query``, whose ``{batch}`` is the table; other braces are doubled,
     because they are the library's placeholders."""
     escaped = query.replace("{", "{{").replace("}", "}}").replace("{{batch}}", "{batch}")
-    return Expectation(name, "unexpected_rows_expectation", {"unexpected_rows_query": escaped}, text, breaks=breaks)
+    return Expectation(name, "unexpected_rows_expectation", {"unexpected_rows_query": escaped}, text)
 
 
 def _text_field(dataset: Dataset, rule: str, name: str) -> None:
@@ -448,17 +472,19 @@ def _pattern(dataset: Dataset, name: str, rule: Pattern, columns: tuple[str, ...
     escaped = rule.whole.replace("\\", "\\\\")
     breaks = f"NOT {backtick(rule.field)} RLIKE {literal(escaped)}"
     said = Text(vi=f"{rule.field} theo mẫu {rule.pattern}", en=f"{rule.field} matches {rule.pattern}")
-    return _unexpected(name, f"SELECT 1 FROM {{batch}} WHERE {breaks}", said, breaks)
+    return _no_row(name, breaks, (rule.field,), said)
 
 
 def _unique(dataset: Dataset, name: str, rule: Unique, columns: tuple[str, ...]) -> Expectation:
     _known(dataset, name, columns, *rule.fields)
     listed = ", ".join(backtick(n) for n in rule.fields)
     known = " AND ".join(f"{backtick(n)} IS NOT NULL" for n in rule.fields)
-    query = f"SELECT {listed} FROM {{batch}} WHERE {known} GROUP BY {listed} HAVING count(*) > 1"
     said = ", ".join(rule.fields)
     text = Text(vi=f"Không trùng: {said}", en=f"No two rows share: {said}")
-    return _unexpected(name, query, text, f"{known} AND count(*) OVER (PARTITION BY {listed}) > 1")
+    # Among several columns, count(DISTINCT …) leaves out the rows in which one is NULL, as the rule does.
+    measure = f"count_if({known}) - count(DISTINCT {listed})"
+    breaks = f"{known} AND count(*) OVER (PARTITION BY {listed}) > 1"
+    return _measure(name, measure, rule.fields, text, most=Decimal(0), breaks=breaks)
 
 
 def _share(dataset: Dataset, name: str, rule: Share, columns: tuple[str, ...]) -> Expectation:
@@ -466,29 +492,29 @@ def _share(dataset: Dataset, name: str, rule: Share, columns: tuple[str, ...]) -
     _text_field(dataset, name, rule.field)
     column = backtick(rule.field)
     among = f"{column} IN ({', '.join(literal(v) for v in rule.values)})"
-    share = f"100.0 * count_if({among}) / count({column})"
-    outside = [f"{share} < {literal(rule.minimum_pct)}" if rule.minimum_pct is not None else ""]
-    outside.append(f"{share} > {literal(rule.maximum_pct)}" if rule.maximum_pct is not None else "")
-    broken = " OR ".join(part for part in outside if part)
     low = rule.minimum_pct if rule.minimum_pct is not None else 0
     high = rule.maximum_pct if rule.maximum_pct is not None else 100
     said = f"{rule.field} ∈ {{{', '.join(rule.values)}}}"
     text = Text(vi=f"Tỷ lệ {said} trong [{low:f}; {high:f}] %", en=f"The share of {said} is in [{low:f}; {high:f}] %")
-    query = f"SELECT {share} AS share_pct FROM {{batch}} HAVING count({column}) > 0 AND ({broken})"
-    return _unexpected(name, query, text)
+    # NULL where the table holds no value at all: there is no share to judge.
+    share = f"100.0 * count_if({among}) / nullif(count({column}), 0)"
+    return _measure(name, share, (rule.field,), text, least=rule.minimum_pct, most=rule.maximum_pct)
 
 
 def _total(dataset: Dataset, name: str, rule: Total, columns: tuple[str, ...]) -> Expectation:
     _known(dataset, name, columns, rule.field, *rule.by)
     if rule.field in dataset.has and not dataset.field(rule.field).type.is_numeric:
         raise Untranslatable(dataset.id, name, TARGET, f"a total needs a number, {rule.field} is not")
-    by = ", ".join(backtick(n) for n in rule.by)
-    group = f" GROUP BY {by}" if by else ""
-    off = f"abs(sum({backtick(rule.field)}) - {literal(rule.equals)}) > {literal(rule.tolerance)}"
     per = f" theo {', '.join(rule.by)}" if rule.by else ""
     per_en = f" per {', '.join(rule.by)}" if rule.by else ""
     text = Text(
         vi=f"Tổng {rule.field}{per} bằng {rule.equals:f} ± {rule.tolerance:f}",
         en=f"The sum of {rule.field}{per_en} is {rule.equals:f} ± {rule.tolerance:f}",
     )
-    return _unexpected(name, f"SELECT sum({backtick(rule.field)}) AS total FROM {{batch}}{group} HAVING {off}", text)
+    total = f"sum({backtick(rule.field)})"
+    if not rule.by:
+        low, high = rule.equals - rule.tolerance, rule.equals + rule.tolerance
+        return _measure(name, total, (rule.field,), text, least=low, most=high)
+    by = ", ".join(backtick(n) for n in rule.by)
+    off = f"abs({total} - {literal(rule.equals)}) > {literal(rule.tolerance)}"
+    return _unexpected(name, f"SELECT {total} AS total FROM {{batch}} GROUP BY {by} HAVING {off}", text)

@@ -57,8 +57,9 @@ def roles(dataset: Dataset) -> Iterator[dict[str, Any]]:
 
 
 def sla(dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """Freshness is called latency in the standard: how old the newest row may be."""
-    yield _promise("latency", dataset.sla.freshness)
+    """Freshness is called latency in the standard: how old the newest row may be, by the column that says its time."""
+    timed = {"element": f"{dataset.id}.{dataset.event_time}"} if dataset.event_time else {}
+    yield {**_promise("latency", dataset.sla.freshness), **timed}
     if dataset.stream:
         yield _promise("frequency", dataset.stream.cadence)
     if dataset.sector:

@@ -15,8 +15,8 @@ from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import yaml_file
 from pipelines.contracts.support import Support, elsewhere, native
 from pipelines.contracts.system import TYPES
+from pipelines.contracts.targets import openapi_intake as intake
 from pipelines.contracts.targets.json_schema import code_components, in_components, record, typed, value
-from pipelines.contracts.targets.kafka import MAX_PAYLOAD_BYTES
 from pipelines.contracts.targets.trino import column_comments, granted_columns, is_granted
 from pipelines.contracts.words import both
 
@@ -36,11 +36,11 @@ FOLDERS = ("catalog",)
 """The folders, relative to the project root, in which a generated file that nobody asks for is an orphan."""
 
 _LANGUAGES = "Tiếng Việt trước, tiếng Anh sau. — Vietnamese first, then English."
+_LICENSE = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
 _PROBLEM = {"$ref": "#/components/responses/Problem"}
 _PAGE = [{"$ref": "#/components/parameters/limit"}, {"$ref": "#/components/parameters/cursor"}]
 _RANGE = [{"$ref": "#/components/parameters/from"}, {"$ref": "#/components/parameters/to"}]
 _INSTANT = {"type": "string", "format": "date-time"}
-_NAME = {"type": "string", "minLength": 1}
 
 
 def render(registry: Registry) -> Mapping[str, str]:
@@ -60,14 +60,14 @@ def document(registry: Registry) -> dict[str, Any]:
             "title": "Kho dữ liệu đô thị Huế — The urban data lakehouse of Huế",
             "description": f"Số liệu đã công bố và cửa nhận dữ liệu. — Published rows and the intake. {_LANGUAGES}",
             "version": "1.0.0",
-            "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
+            "license": _LICENSE,
         },
         "servers": [{"url": "/api/v1"}],
         "security": [{"bearer": []}],
         "tags": [{"name": domain} for domain in sorted({dataset.domain for dataset in (*readable, *streams)})],
         "paths": {
             **{f"/published/{dataset.id}": {"get": _read(dataset, registry)} for dataset in readable},
-            **{f"/ingest/{dataset.id}": {"post": _ingest(dataset)} for dataset in streams},
+            **intake.at_the_root({intake.path(dataset): {"post": intake.operation(dataset)} for dataset in streams}),
         },
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
@@ -75,9 +75,43 @@ def document(registry: Registry) -> dict[str, Any]:
             "responses": _responses(),
             "schemas": {
                 "Problem": _problem(),
+                **intake.schemas(),
                 **{f"{dataset.id}_row": row(dataset, registry) for dataset in readable},
                 **{f"{dataset.id}_record": record(dataset, registry, in_components) for dataset in streams},
                 **code_components(shown, registry),
+            },
+        },
+    }
+
+
+def gateway_document(registry: Registry) -> dict[str, Any]:
+    """What the gateway serves of itself: the intake of the registry's streams alone."""
+    streams = [dataset for dataset in in_order(registry) if dataset.stream]
+    sent = [item for dataset in streams for item in dataset.fields if item.tokenise is None]
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Cửa nhận dữ liệu của Huế — The gateway of Huế's lakehouse",
+            "description": f"Gửi bản ghi của từng luồng. — How the records of each stream are sent. {_LANGUAGES}",
+            "version": "1.0.0",
+            "license": _LICENSE,
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"bearer": []}],
+        "tags": [{"name": name} for name in ("gateway", *sorted({dataset.domain for dataset in streams}))],
+        "paths": {
+            **{intake.path(dataset): {"post": intake.operation(dataset)} for dataset in streams},
+            **intake.operations(),
+        },
+        "components": {
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "responses": intake.responses(),
+            "schemas": {
+                "Problem": _problem(),
+                **intake.schemas(),
+                **intake.own_schemas(),
+                **{f"{dataset.id}_record": record(dataset, registry, in_components) for dataset in streams},
+                **code_components(sent, registry),
             },
         },
     }
@@ -146,27 +180,7 @@ def _filters(dataset: Dataset, registry: Registry) -> Iterator[dict[str, Any]]:
         yield from _RANGE
 
 
-def _ingest(dataset: Dataset) -> dict[str, Any]:
-    one = {"$ref": f"#/components/schemas/{dataset.id}_record"}
-    body = {"oneOf": [one, {"type": "array", "items": one, "minItems": 1}]}
-    return {
-        "operationId": f"post_{dataset.id}",
-        "summary": both(dataset.title),
-        "description": f"Mỗi bản ghi không quá {MAX_PAYLOAD_BYTES} byte. — At most {MAX_PAYLOAD_BYTES} bytes a record.",
-        "tags": [dataset.domain],
-        "parameters": [{"$ref": "#/components/parameters/source"}],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        "responses": {
-            "202": {"$ref": "#/components/responses/Taken"},
-            "400": _PROBLEM,
-            "401": _PROBLEM,
-            "413": _PROBLEM,
-        },
-    }
-
-
 def _parameters() -> dict[str, Any]:
-    source = "Tên thiết bị hoặc hệ thống gửi — The device or system that sends"
     return {
         "from": {
             "name": "from",
@@ -187,29 +201,13 @@ def _parameters() -> dict[str, Any]:
             "description": "Giá trị `next` của trang trước — `next` of the page before",
             "schema": {"type": "string"},
         },
-        "source": {"name": "Lake-Source", "in": "header", "required": True, "description": source, "schema": _NAME},
     }
 
 
 def _responses() -> dict[str, Any]:
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    refused = {
-        "type": "object",
-        "properties": {"index": {"type": "integer", "minimum": 0}, "reason": {"type": "string"}},
-        "required": ["index", "reason"],
-    }
-    taken = {
-        "type": "object",
-        "properties": {"accepted": {"type": "integer"}, "refused": {"type": "array", "items": refused}},
-        "required": ["accepted", "refused"],
-    }
-    return {
-        "Problem": {"description": "Không thực hiện được — The request failed", "content": problem},
-        "Taken": {
-            "description": "Đã nhận; bản ghi bị từ chối vẫn được đếm. — Taken; what is refused is kept and counted.",
-            "content": {"application/json": {"schema": taken}},
-        },
-    }
+    failed = {"Problem": {"description": "Không thực hiện được — The request failed", "content": problem}}
+    return {**failed, **intake.responses()}
 
 
 def _problem() -> dict[str, Any]:

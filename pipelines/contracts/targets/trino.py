@@ -129,7 +129,7 @@ def steward_views(catalog: str, protected: tuple[str, ...]) -> Mapping[str, str]
     """The quality tables that stewards read, table → DDL of its view ``live.quality_<table>``.
 
     Refused bytes and quarantined rows are never shown; of ``protected`` datasets the detail is left out too, because
-    an error message may quote a value.
+    an error message may quote a value. A job that was rebuilt refuses a record again: stewards see it once.
     """
     listed = ", ".join(literal(dataset) for dataset in protected)
     detail = f"CASE WHEN dataset IN ({listed}) THEN NULL ELSE detail END AS detail" if protected else "detail"
@@ -138,8 +138,8 @@ def steward_views(catalog: str, protected: tuple[str, ...]) -> Mapping[str, str]
         "verdict": "*",
         "result": "*",
         "outcome": "*",
-        "dead_letter": f"{provenance}, raw_topic, reason, {detail}",
-        "quarantine": f"{provenance}, reason, {detail}",
+        "dead_letter": f"DISTINCT {provenance}, raw_topic, reason, {detail}",
+        "quarantine": f"DISTINCT {provenance}, reason, {detail}",
     }
     return {
         table: (
@@ -152,16 +152,24 @@ def steward_views(catalog: str, protected: tuple[str, ...]) -> Mapping[str, str]
 
 CATALOG_TABLES = ("dataset", "field", "lineage")
 """The tables of ``catalog`` that everybody may read: they say what there is, never what is in it."""
+CAP_MESSAGE_COLUMNS = (
+    *("cap_identifier", "chain", "station_id", "cap_status", "cap_msg_type", "alarm_level", "cap_severity"),
+    *("headline_vi", "sender", "issued_at", "expires_at", "cap_references", "ward_codes", "origin"),
+    *("source_identifier", "recorded_at", "xml_sha256", "xml"),
+)
+"""What everybody may read of the register of alerts: all but the names of officers and their words to each other."""
 
 
 def catalog_views(catalog: str) -> Mapping[str, str]:
     """The catalogue tables that people read, table → DDL of its view ``live.catalog_<table>``."""
+    selected = dict.fromkeys(CATALOG_TABLES, "*")
+    selected["cap_message"] = ", ".join(double_quote(column) for column in CAP_MESSAGE_COLUMNS)
     return {
         table: (
             f"CREATE OR REPLACE VIEW {_table(catalog, LIVE, f'catalog_{table}')} SECURITY DEFINER AS "
-            f"SELECT * FROM {_table(catalog, 'catalog', table)}"
+            f"SELECT {columns} FROM {_table(catalog, 'catalog', table)}"
         )
-        for table in CATALOG_TABLES
+        for table, columns in selected.items()
     }
 
 

@@ -121,11 +121,15 @@ def _from_source(recorder: Recorder, item: ContractField, source: str, target: s
 def _aliases(recorder: Recorder, dataset: Dataset, item: ContractField, raw: str) -> None:
     """A format counts where the stream accepts it; that a dictionary knows its name for a field is not yet a flow."""
     accepted = dataset.stream.accepts if dataset.stream else ()
-    for form, name in item.aliases.items():
-        if form in accepted or form.split(".")[0] in accepted:
+    for form, alias in item.aliases.items():
+        if form not in accepted:
+            continue
+        for name in alias.path:
             recorder.dataset(form, {name: str(item.type)})
             recorder.rows(form, raw, GATEWAY)
-            recorder.edge(form, name, raw, item.name, GATEWAY, "identity", f"named {name} in {form}")
+            converted = alias.unit is not None and alias.unit != item.unit
+            said = f"named {name} in {form}" + (f", in {alias.unit} there" if converted else "")
+            recorder.edge(form, name, raw, item.name, GATEWAY, "expression" if converted else "identity", said)
 
 
 def _landed(recorder: Recorder, dataset: Dataset, topic: str) -> None:

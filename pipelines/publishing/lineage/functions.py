@@ -10,13 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from importlib import resources
-from typing import Any
-
-import yaml
 
 from pipelines.publishing.lineage.graph import How
 from pipelines.publishing.lineage.sql import Dependency, Relation, Untraceable, combined, unique
+from pipelines.streaming.code_lists import JoinedList, declarations, joined_lists
 
 _CALL = re.compile(r"\bFROM\s+(?P<table>TABLE\s*\(\s*)?(?P<name>[A-Za-z_]\w*)\s*\(", re.IGNORECASE)
 _INPUT = re.compile(
@@ -36,14 +33,16 @@ class Function:
     passes_all: bool
     adds: Mapping[str, tuple[str, ...]]
     filters: tuple[str, ...]
+    joins: str | None = None
 
 
 @dataclass(frozen=True)
 class Functions:
-    """All declared functions, and which code list columns a `$parameter` of a SQL file holds."""
+    """All declared functions, and which columns of which code lists a `$parameter` of a SQL file holds."""
 
     functions: Mapping[str, Function]
-    parameters: Mapping[str, tuple[str, tuple[str, ...]]]
+    lists: Mapping[str, JoinedList]
+    parameters: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]]
 
     def take_out(self, statement: str, known: Mapping[str, Relation]) -> tuple[str, Mapping[str, Relation]]:
         """Replace every call by the name of a relation; returns the statement and ``known`` with these relations.
@@ -83,8 +82,20 @@ class Functions:
             if patterns == ("$time",) and time is None:
                 continue  # without the argument the function does not add it
             columns[column] = _through(names, patterns, function, call)
+        if function.joins:
+            joined = self._joined(function.joins, arguments)
+            decides = [*joined.keys, *(f"{function.joins}.{name}" for name in joined.keys.values())]
+            for column in joined.columns:
+                columns[column] = _through(names, [f"{function.joins}.{column}", *decides], function, call)
         filters = [replace(item, how="filter") for item in _through(names, function.filters, function, call)]
         return Relation(columns, unique((*source.rows, *filters)))
+
+    def _joined(self, argument: str, arguments: Sequence[str]) -> JoinedList:
+        for text in arguments:
+            match = _PARAMETER.match(text)
+            if match and match["argument"] == argument and match["parameter"] in self.lists:
+                return self.lists[match["parameter"]]
+        raise Untraceable(f"the argument {argument} holds no list of functions.yaml")
 
     def _names(
         self, source: Relation, arguments: Sequence[str], time: str | None
@@ -94,19 +105,19 @@ class Functions:
         if time is not None:
             names["$time"] = source.columns[time]
         for argument in arguments:
-            if match := _PARAMETER.match(argument):
-                code_list, columns = self.parameters[match["parameter"]]
-                names |= {
-                    f"{match['argument']}.{column}": (Dependency(f"codelist.{code_list}", column),)
-                    for column in columns
-                }
+            match = _PARAMETER.match(argument)
+            # A duration of a contract is a setting: no column comes from it.
+            if match and not match["parameter"].endswith("_ms"):
+                for code_list, columns in self.parameters[match["parameter"]]:
+                    for column in columns:
+                        name = f"{match['argument']}.{column}"
+                        names[name] = (*names.get(name, ()), Dependency(f"codelist.{code_list}", column))
         return names
 
 
 def load_functions() -> Functions:
     """Read ``pipelines/streaming/sql/functions.yaml``."""
-    text = (resources.files("pipelines.streaming") / "sql" / "functions.yaml").read_text(encoding="utf-8")
-    data: dict[str, Any] = yaml.safe_load(text)
+    data, lists = declarations(), joined_lists()
     functions = {
         name.lower(): Function(
             name=name,
@@ -114,11 +125,16 @@ def load_functions() -> Functions:
             passes_all=said["passes"] == "all",
             adds={column: tuple(patterns) for column, patterns in said["adds"].items()},
             filters=tuple(said["filters"]),
+            joins=said.get("joins"),
         )
         for name, said in data["functions"].items()
     }
-    parameters = {name: (said["code_list"], tuple(said["columns"])) for name, said in data["parameters"].items()}
-    return Functions(functions, parameters)
+    parameters = {
+        name: tuple((code_list, tuple(columns)) for code_list, columns in said.items())
+        for name, said in data["parameters"].items()
+    }
+    parameters |= {name: ((said.code_list, (*said.keys.values(), *said.columns)),) for name, said in lists.items()}
+    return Functions(functions, lists, parameters)
 
 
 def _through(

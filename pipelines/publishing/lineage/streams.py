@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
-
 from sqlglot import exp
 
 from pipelines.contracts.model import SCENARIO_JOB, Dataset
@@ -13,7 +11,7 @@ from pipelines.publishing.lineage.flows import TOPIC_COLUMNS
 from pipelines.publishing.lineage.functions import Functions, load_functions
 from pipelines.publishing.lineage.recorder import Recorder
 from pipelines.publishing.lineage.sql import Dependency, Relation, Untraceable, parse, select
-from pipelines.streaming.job import split_statements
+from pipelines.streaming.job import job_statements
 
 _METADATA = {"_received_at": "received_at", "_partition": "raw_partition", "_offset": "raw_offset"}
 """Column of the generated source table → what it is on the topic."""
@@ -73,7 +71,7 @@ def _domain(recorder: Recorder, registry: Registry, job: str, tables: list[Datas
     written: set[str] = set()
     reason = f"sql/{job}.sql writes no such table"
     try:
-        for statement in _statements(job):
+        for statement in job_statements(job, registry):
             if statement.upper().startswith("INSERT"):
                 written.add(_insert(recorder, statement, known, functions, topics, process))
             else:
@@ -91,11 +89,6 @@ def _conformed(recorder: Recorder, stream: Dataset) -> Relation:
     relation = recorder.relation(f"clean.{stream.id}")
     rowtime = Dependency(f"clean.{stream.id}", str(stream.event_time))
     return Relation({**relation.columns, "rowtime": (rowtime,)}, relation.rows)
-
-
-def _statements(job: str) -> tuple[str, ...]:
-    path = resources.files("pipelines.streaming") / "sql" / f"{job}.sql"
-    return split_statements(path.read_text(encoding="utf-8")) if path.is_file() else ()
 
 
 def _view(statement: str, known: dict[str, Relation], functions: Functions) -> dict[str, Relation]:

@@ -3,8 +3,11 @@
 import importlib.util
 import os
 import shutil
+import uuid
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pipelines.runtime.errors import ServiceError
 from pipelines.runtime.java import LATE_OPTIMISING, java_home_17
@@ -76,14 +79,17 @@ def _probe(address: str, state: str) -> str | None:
     from pyspark.sql.connect.proto import base_pb2, base_pb2_grpc
 
     operation = base_pb2.ConfigRequest.Operation(get=base_pb2.ConfigRequest.Get(keys=["spark.lake.state"]))
-    request = base_pb2.ConfigRequest(
-        session_id="00000000-0000-4000-8000-000000000001",
-        user_context=base_pb2.UserContext(user_id="lake-probe"),
-        operation=operation,
-    )
+    # A session of its own each time: the server closes one that was idle for an hour, and never opens it again.
+    session: Mapping[str, Any] = {
+        "session_id": str(uuid.uuid4()),
+        "user_context": base_pb2.UserContext(user_id="lake-probe"),
+    }
+    request = base_pb2.ConfigRequest(**session, operation=operation)
     try:
         with grpc.insecure_channel(address) as channel:
-            answer = base_pb2_grpc.SparkConnectServiceStub(channel).Config(request, timeout=_PROBE_TIMEOUT_S)
+            server = base_pb2_grpc.SparkConnectServiceStub(channel)
+            answer = server.Config(request, timeout=_PROBE_TIMEOUT_S)
+            server.ReleaseSession(base_pb2.ReleaseSessionRequest(**session), timeout=_PROBE_TIMEOUT_S)
     except grpc.RpcError as error:
         return f"no Spark session at {address} yet ({error.code().name})"
     owner = answer.pairs[0].value if answer.pairs else "another installation"

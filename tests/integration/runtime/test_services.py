@@ -158,6 +158,14 @@ def test_a_forgotten_namespace_leaves_nothing(everything: Settings) -> None:
     kafka.ensure_topics(drill, [Topic("raw.x", 1, ())])
     trino.ensure_catalog(drill)
     services.start_daemon(drill, "landing", [sys.executable, "-c", "import time\nwhile True: time.sleep(0.2)"])
+    # What would make a namespace of the same name go on where this one was: a job's record, a table's cursor.
+    remembered = [
+        drill.state / path for path in ("jobs/rt_forget/flood.json", "dlt/rt_forget/s", "landing/rt_forget.json")
+    ]
+    neighbour = drill.state / "jobs" / "rt_forget_not" / "flood.json"
+    for path in (*remembered, neighbour):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     session = spark.session(drill)
     try:
         session.sql("create database rt_forget_gold")
@@ -173,6 +181,7 @@ def test_a_forgotten_namespace_leaves_nothing(everything: Settings) -> None:
     assert "rt_forget.landing" not in services.running(drill)
     assert not (drill.lake_root / "rt_forget").exists()
     assert list((drill.state / "services").glob("rt_forget.*")) == []
+    assert [path for path in remembered if path.exists()] == [] and neighbour.exists()
 
 
 def test_airflow_gives_a_token_and_reads_the_dags_without_errors(everything: Settings) -> None:

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pipelines.contracts.registry import Registry
+from pipelines.streaming.job import FUNCTIONS, alarm_levels, job_sql
+
 if TYPE_CHECKING:
     from pyflink.table import TableEnvironment
 
@@ -45,8 +48,8 @@ def flink() -> TableEnvironment:
     config.set("pipeline.jars", _jar().as_uri())
     config.set("parallelism.default", "1")
     config.set("table.local-time-zone", "UTC")
-    env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION Disposition AS 'vn.hue.lake.flink.Disposition'")
-    env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION FloodAlarm AS 'vn.hue.lake.flink.FloodAlarm'")
+    for name, java_class in FUNCTIONS:
+        env.execute_sql(f"CREATE TEMPORARY SYSTEM FUNCTION {name} AS '{java_class}'")
     return env
 
 
@@ -319,7 +322,7 @@ def _readings(flink: TableEnvironment, tmp_path: Path, rows: Sequence[tuple[str,
     return f"readings_{suffix}"
 
 
-def _alarms(flink: TableEnvironment, readings: str) -> list[tuple[Any, ...]]:
+def _alarms(flink: TableEnvironment, readings: str, levels: str = LEVELS) -> list[tuple[Any, ...]]:
     return _collect(
         flink,
         f"""
@@ -328,7 +331,7 @@ def _alarms(flink: TableEnvironment, readings: str) -> list[tuple[Any, ...]]:
             threshold_m, peak_stage_m, origin, raw_partition, raw_offset
         FROM FloodAlarm(
             input => TABLE {readings} PARTITION BY station_id,
-            levels => CAST('{LEVELS}' AS STRING),
+            levels => CAST('{levels}' AS STRING),
             hysteresis_m => CAST(0.10 AS DECIMAL(9, 3)),
             hold_ms => CAST(1800000 AS BIGINT),
             uid => 'flood_alarm')
@@ -336,16 +339,20 @@ def _alarms(flink: TableEnvironment, readings: str) -> list[tuple[Any, ...]]:
     )
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_alarms_of_the_flood_of_2025(flink: TableEnvironment, tmp_path: Path, backend: str) -> None:
-    flink.get_config().set("state.backend.type", backend)
+def _anchors() -> list[tuple[str, str, float, int]]:
+    """The bulletins of both gauges in the order of their time."""
     anchors = [
         (f"2025-{local}:00", station, float(stage))
         for station, series in ANCHORS.items()
         for local, stage in (point.split("=") for point in series.split())
     ]
-    rows = [(station, local, stage, 1) for local, station, stage in sorted(anchors)]
-    alarms = _alarms(flink, _readings(flink, tmp_path, rows))
+    return [(station, local, stage, 1) for local, station, stage in sorted(anchors)]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_alarms_of_the_flood_of_2025(flink: TableEnvironment, tmp_path: Path, backend: str) -> None:
+    flink.get_config().set("state.backend.type", backend)
+    alarms = _alarms(flink, _readings(flink, tmp_path, _anchors()))
     story = [(alert_id, transition, at, peak) for alert_id, _, _, transition, at, _, _, _, peak, *_ in alarms]
     assert [row for row in story if KIM_LONG in row[0]] == [
         ("bd1|71520|2025-10-26T05:30:00Z", "raise", "2025-10-26 05:30:00.000", None),
@@ -362,6 +369,25 @@ def test_alarms_of_the_flood_of_2025(flink: TableEnvironment, tmp_path: Path, ba
         ("bd3|71518|2025-10-27T00:00:00Z", "clear", "2025-11-02 06:00:00.000", Decimal("5.270")),
         ("bd3|71518|2025-11-02T23:00:00Z", "raise", "2025-11-02 23:00:00.000", None),
     ]
+
+
+def test_records_are_beaten_by_each_night_of_phu_oc(
+    flink: TableEnvironment, tmp_path: Path, registry: Registry
+) -> None:
+    """Against the record of 2020 alone, and against the list that takes up each night's record the day after."""
+    readings = _readings(flink, tmp_path, _anchors())
+    nights = ("2025-10-27T07:00:00Z", "2025-10-29T11:00:00Z", "2025-11-03T06:00:00Z")
+    known_before = f"{LEVELS};71518|4|5.24|2020-12-31T17:00:00Z|"
+    for levels, thresholds in ((known_before, "5.240 5.240 5.240"), (alarm_levels(registry), "5.240 5.250 5.270")):
+        raised = [
+            (alert_id, rule, level, str(threshold))
+            for alert_id, rule, level, transition, _, _, _, threshold, *_ in _alarms(flink, readings, levels)
+            if transition == "raise" and level == 4
+        ]
+        assert raised == [
+            (f"record|71518|{night}", "RECORD", 4, threshold)
+            for night, threshold in zip(nights, thresholds.split(), strict=True)
+        ]
 
 
 def test_one_alarm_row_in_full_and_readings_that_do_not_count(flink: TableEnvironment, tmp_path: Path) -> None:
@@ -386,5 +412,175 @@ def test_wrong_levels_are_refused_at_planning(flink: TableEnvironment, tmp_path:
     readings = _readings(flink, tmp_path, [])
     call = """SELECT * FROM FloodAlarm(input => TABLE {} PARTITION BY station_id, levels => CAST('{}' AS STRING),
         hysteresis_m => CAST(0.10 AS DECIMAL(9, 3)), hold_ms => CAST(1800000 AS BIGINT), uid => 'flood_alarm')"""
-    message = _plan_error(flink, call.format(readings, "71520|4|1.0|2020-03-20T00:00:00Z|"))
-    assert "the level is 4; allowed are 1, 2 and 3" in message
+    message = _plan_error(flink, call.format(readings, "71520|5|1.0|2020-03-20T00:00:00Z|"))
+    assert "the level is 5; allowed are 1, 2, 3 and 4 (record)" in message
+
+
+# --- what flood.sql makes of readings --------------------------------------------------------------------------------
+
+
+def _conformed(
+    flink: TableEnvironment, tmp_path: Path, stream: str, columns: str, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """The view `<stream>__conformed` of a job over (minute, arrival minute, fields …), minutes since START."""
+    lines = []
+    for number, row in enumerate(rows):
+        fields = {name: value for name, value in row.items() if name not in {"minute", "arrival"}}
+        times = {"observed_at": _minute(row["minute"]), "received_at": _minute(row.get("arrival", row["minute"]))}
+        common = {"qc_flag": 1, "origin": "replay", "disposition": "on_time", "raw_offset": number}
+        lines.append(json.dumps({**common, **times, **fields}).encode())
+    flink.execute_sql(f"""
+        CREATE TEMPORARY TABLE file_{stream} (
+            {columns}, observed_at TIMESTAMP_LTZ(6), received_at TIMESTAMP_LTZ(3), qc_flag INT, origin STRING,
+            disposition STRING, raw_offset BIGINT
+        ) WITH ('connector' = 'filesystem', 'path' = '{_write(tmp_path, lines)}', 'format' = 'json',
+                'json.timestamp-format.standard' = 'ISO-8601')
+    """)
+    flink.execute_sql(f"CREATE VIEW {stream}__conformed AS SELECT *, 0 AS raw_partition FROM file_{stream}")
+
+
+START = datetime(2025, 10, 27, 0, 0, tzinfo=UTC)
+
+
+def _minute(number: int) -> str:
+    return (START + timedelta(minutes=number)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _final(flink: TableEnvironment, view: str, columns: str, key: int) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """The last row of each key, as landing keeps it; minutes since START in place of the event time."""
+    minute = f"TIMESTAMPDIFF(MINUTE, {_TIMESTAMP}, CAST(observed_at AS TIMESTAMP(3)))"
+    rows = _collect(flink, f"SELECT {columns.format(minute=minute)} FROM {view}")
+    return {row[:key]: row[key:] for row in rows}
+
+
+_TIMESTAMP = f"TIMESTAMP '{START:%Y-%m-%d %H:%M:%S}'"
+
+
+@pytest.fixture(scope="module")
+def flood_views(
+    flink: TableEnvironment, tmp_path_factory: pytest.TempPathFactory, registry: Registry
+) -> TableEnvironment:
+    """The views of sql/flood.sql over four streams of readings with duplicates, corrections and late arrivals."""
+    folder = tmp_path_factory.mktemp("flood")
+    stages = [
+        *({"station_id": KIM_LONG, "minute": m, "stage_m": 3.0 + m / 1000} for m in range(0, 100, 10) if m != 40),
+        {"station_id": KIM_LONG, "minute": 90, "stage_m": 3.09, "disposition": "duplicate"},
+        {
+            "station_id": KIM_LONG,
+            "minute": 40,
+            "arrival": 95,
+            "stage_m": 3.04,
+            "disposition": "late",
+            "origin": "synthetic",
+        },
+        {"station_id": KIM_LONG, "minute": 90, "arrival": 96, "stage_m": 3.06, "disposition": "corrected"},
+        {"station_id": KIM_LONG, "minute": 100, "stage_m": 9.0, "qc_flag": 4},
+    ]
+    rain = [
+        *({"station_id": "HUE-ND", "minute": m, "rain_mm": 1.5} for m in range(10, 70, 10) if m != 30),
+        {"station_id": "HUE-ND", "minute": 20, "rain_mm": 1.5, "disposition": "duplicate"},
+        {"station_id": "HUE-ND", "minute": 30, "arrival": 65, "rain_mm": 104.6, "disposition": "late"},
+        {"station_id": "HUE-ND", "minute": 60, "arrival": 66, "rain_mm": 2.5, "disposition": "corrected"},
+    ]
+    reservoirs = [
+        {"reservoir_id": "TA-TRACH", "minute": m, "level_m": 42 + m / 1000, "inflow_m3s": 6921, "outflow_m3s": 423}
+        for m in (0, 60, 120, 180)
+    ]
+    depths = [
+        {"site_id": "HUE-N19753-1", "ward_code": "19753", "minute": 0, "depth_cm": 40.5},
+        {"site_id": "HUE-N19753-2", "ward_code": "19753", "minute": 5, "depth_cm": 10.0},
+        {"site_id": "HUE-N19753-1", "ward_code": "19753", "minute": 20, "depth_cm": 30.0},
+        {
+            "site_id": "HUE-N19753-2",
+            "ward_code": "19753",
+            "minute": 15,
+            "arrival": 22,
+            "depth_cm": 55.0,
+            "disposition": "late",
+        },
+    ]
+    _conformed(flink, folder, "river_stage", "station_id STRING, stage_m DECIMAL(9, 3)", stages)
+    _conformed(flink, folder, "rain_gauge", "station_id STRING, rain_mm DECIMAL(9, 3)", rain)
+    flows = "level_m DECIMAL(9, 3), inflow_m3s DECIMAL(9, 3), outflow_m3s DECIMAL(9, 3)"
+    _conformed(flink, folder, "reservoir_op", f"reservoir_id STRING, {flows}", reservoirs)
+    _conformed(flink, folder, "urban_flood_depth", "site_id STRING, ward_code STRING, depth_cm DECIMAL(9, 1)", depths)
+    for statement in job_sql("flood", registry):
+        if statement.startswith("CREATE VIEW"):
+            flink.execute_sql(statement)
+    return flink
+
+
+def test_rates_of_rise_end_as_if_nothing_had_come_late(flood_views: TableEnvironment) -> None:
+    columns = (
+        "{minute}, stage_m, rise_1h_mh, rise_3h_mh, alarm_level, next_alarm_level, next_threshold_m, "
+        "time_to_next_min, origin"
+    )
+    rows = _final(flood_views, "river_trend__rates", columns, 1)
+    assert sorted(minute for (minute,) in rows) == list(range(0, 101, 10))
+    # 60 mm an hour, 3.5 m is 430 mm away; BĐ2 is reached, BĐ3 is next.
+    at_70 = (Decimal("3.070"), Decimal("0.060"), None, 2, 3, Decimal("3.500"), 430, "mixed")
+    assert rows[70,] == at_70
+    assert rows[30,] == (Decimal("3.030"), Decimal("0.060"), None, 2, 3, Decimal("3.500"), 470, "replay")
+    assert rows[90,][0] == Decimal("3.060"), "the correction replaced 3.09"
+    assert rows[100,] == (None, Decimal("0.060"), Decimal("0.060"), None, None, None, None, "mixed")
+
+
+def test_rain_sums_do_not_double_and_say_what_they_cover(flood_views: TableEnvironment) -> None:
+    columns = "{minute}, rain_1h_mm, coverage_1h_pct, rain_24h_mm, coverage_24h_pct, TIMESTAMPDIFF(MINUTE, " + (
+        f"{_TIMESTAMP}, CAST(event_started_at AS TIMESTAMP(3))), event_rain_mm, event_coverage_pct"
+    )
+    rows = _final(flood_views, "rain_accumulation__sums", columns, 1)
+    total = Decimal("113.100")  # 4 × 1.5 + 104.6 + 2.5
+    assert rows[60,] == (total, Decimal(100), total, Decimal("4.167"), 0, total, Decimal(100))
+    assert rows[20,] == (
+        Decimal("3.000"),
+        Decimal("33.333"),
+        Decimal("3.000"),
+        Decimal("1.389"),
+        0,
+        Decimal("3.000"),
+        Decimal(100),
+    )
+
+
+def test_a_reservoir_says_what_it_can_still_hold(flood_views: TableEnvironment) -> None:
+    columns = (
+        "reservoir_id, {minute}, level_m, normal_level_m, below_normal_m, storage_mm3, free_storage_mm3, "
+        "net_inflow_m3s, rise_3h_mh"
+    )
+    rows = _final(flood_views, "reservoir_state__levels", columns, 2)
+    # 73.4 Mm³ at 23 m, 509.8 at 45 m: 19.836 Mm³ a metre.
+    assert rows["TA-TRACH", 0] == (
+        *(Decimal("42.000"), Decimal("45.000"), Decimal("3.000"), Decimal("450.291"), Decimal("59.509")),
+        *(Decimal("6498.000"), None),
+    )
+    assert rows["TA-TRACH", 180][-1] == Decimal("0.060")
+
+
+def test_a_ward_is_as_deep_as_its_deepest_live_site(flood_views: TableEnvironment) -> None:
+    columns = "ward_code, {minute}, max_depth_cm, mean_depth_cm, deepest_site_id, live_site_count"
+    rows = _final(flood_views, "urban_depth_ward__depths", columns, 2)
+    assert rows["19753", 5] == (Decimal("40.5"), Decimal("25.2"), "HUE-N19753-1", 2)
+    assert rows["19753", 15] == (Decimal("55.0"), Decimal("47.8"), "HUE-N19753-2", 2)
+    assert rows["19753", 20] == (Decimal("55.0"), Decimal("42.5"), "HUE-N19753-2", 2)
+
+
+LATE = "late_ms => CAST(1 AS BIGINT)"
+RIVER = "RiverTrend(input => TABLE {} PARTITION BY {}, levels => CAST('{}' AS STRING), {})"
+WRONG_CALLS = {
+    RIVER.format("river_stage__evaluated", "station_id", "x", LATE): "Wrong alarm levels",
+    RIVER.format(
+        "urban_flood_depth__evaluated", "ward_code", "a|1|1|2020-01-01T00:00:00Z|", LATE
+    ): "no column station_id",
+    "RainAccumulation(input => TABLE rain_gauge__evaluated PARTITION BY station_id, period_ms => CAST(0 AS BIGINT), "
+    f"dry_ms => CAST(1 AS BIGINT), {LATE})": "period_ms is 0 ms; it must be above 0",
+    "ReservoirState(input => TABLE reservoir_op__evaluated PARTITION BY reservoir_id, "
+    f"reservoirs => CAST('T|1' AS STRING), {LATE})": "2 fields instead of 3",
+    "UrbanDepth(input => TABLE rain_gauge__evaluated PARTITION BY station_id, "
+    f"live_ms => CAST(1 AS BIGINT), {LATE})": "no column site_id",
+}
+
+
+@pytest.mark.parametrize("call", WRONG_CALLS)
+def test_a_wrong_call_ends_at_planning(flood_views: TableEnvironment, call: str) -> None:
+    assert WRONG_CALLS[call] in _plan_error(flood_views, f"SELECT * FROM {call}")

@@ -154,7 +154,8 @@ def _of_level(readings: Iterable[Reading], level: int, thresholds: Sequence[Thre
 
     def episode(cleared: datetime | None) -> Episode:
         assert raised is not None
-        alert_id = f"bd{level}|{station_id}|{raised:%Y-%m-%dT%H:%M:%SZ}"
+        rule = "record" if level == 4 else f"bd{level}"
+        alert_id = f"{rule}|{station_id}|{raised:%Y-%m-%dT%H:%M:%SZ}"
         return Episode(alert_id, station_id, level, raised, cleared, peak, peak_at)
 
     for reading in readings:

@@ -132,8 +132,8 @@ def lake(lake_services: Any) -> Lake:
     readings, thresholds = oracle.published_readings(), []
     for code in registry.code_list("alarm_levels").rows:
         limit = Decimal(str(code["threshold_m"]))
-        since = date.fromisoformat(str(code["valid_from"]))
-        thresholds.append(oracle.Threshold(code["station_id"], code["alarm_level"], limit, since))
+        since, until = (code[name] and date.fromisoformat(str(code[name])) for name in ("valid_from", "valid_to"))
+        thresholds.append(oracle.Threshold(code["station_id"], code["alarm_level"], limit, since, until))
     for seed, station_id in WALKS.items():
         more, limits = oracle.walk(seed, station_id)
         readings += more
@@ -218,8 +218,12 @@ def test_the_published_peaks_are_found(lake: Lake, first: dbt.DbtResult) -> None
     )
     peaks = [days["71518", day]["peak_stage_m"] for day in (date(2025, 10, 27), date(2025, 10, 29), date(2025, 11, 3))]
     assert peaks == [Decimal("5.250"), Decimal("5.270"), Decimal("5.310")]
-    episodes = [e for e in lake.gold("fct_flood_episode") if e["station_id"] == "71520" and e["alarm_level"] == 3]
+    settled = lake.gold("fct_flood_episode")
+    episodes = [e for e in settled if e["station_id"] == "71520" and e["alarm_level"] == 3]
     assert max(e["peak_stage_m"] for e in episodes) == Decimal("5.050")
+    records = sorted(e["peak_stage_m"] for e in settled if e["station_id"] == "71518" and e["alarm_level"] == 4)
+    assert records == [Decimal("5.250"), Decimal("5.270"), Decimal("5.310")], "each night beat the record before it"
+    assert not [e for e in settled if e["station_id"] == "71520" and e["alarm_level"] == 4], "5.81 m of 1999 stands"
 
 
 def test_levels_and_hours_equal_the_step_function(lake: Lake, first: dbt.DbtResult) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -59,14 +60,28 @@ def golden() -> Callable[[str, str], None]:
     return compare
 
 
+@pytest.fixture(scope="session")
+def reset_versions() -> Callable[[Path], None]:
+    """Give every contract of a copy of the schemas the version 1.0.0: a test says what rises from there."""
+
+    def reset(schemas: Path) -> None:
+        for path in (schemas / "datasets").rglob("*.yaml"):
+            text = path.read_text(encoding="utf-8")
+            plain = re.sub(r"^version: .*$", "version: 1.0.0", text, count=1, flags=re.MULTILINE)
+            path.write_text(plain, encoding="utf-8")
+
+    return reset
+
+
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reset_versions: Callable[[Path], None]) -> Path:
     """The root of a project with the contracts of one domain; `lake` called by the test works there."""
     root = tmp_path / "project"
     shutil.copytree(ROOT / "schemas", root / "schemas")
     for folder in (root / "schemas" / "datasets").iterdir():
         if folder.name != "flood":
             shutil.rmtree(folder)
+    reset_versions(root / "schemas")
     shutil.rmtree(root / "schemas" / "scenarios")
     (root / "pyproject.toml").write_text("")
     monkeypatch.setenv("LAKE_HOME", str(root))

@@ -142,7 +142,16 @@ def test_key_and_time_can_be_asked_for(registry: Registry) -> None:
         "feedback_ticket": ["ticket_id", "from", "to", "limit", "cursor"],
         "kpi_feedback_month": ["agency_id", "month_start_date", "limit", "cursor"],
     }
-    assert {path for path in paths if path.startswith("/ingest/")} == {f"/ingest/{d.id}" for d in registry.streams()}
+    sent = {path for path in paths if path.startswith("/v1/ingest/")}
+    assert sent == {f"/v1/ingest/{d.id}" for d in registry.streams()}
+
+
+def test_what_the_gateway_says_of_itself_is_valid_openapi(registry: Registry) -> None:
+    document = openapi.gateway_document(registry)
+    assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
+    text = json.dumps(document)
+    assert all(f'"#/components/schemas/{name}"' in text for name in document["components"]["schemas"])
+    assert all(f'"#/components/responses/{name}"' in text for name in document["components"]["responses"])
 
 
 def test_the_whole_catalogue_is_valid_asyncapi(registry: Registry) -> None:

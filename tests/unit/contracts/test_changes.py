@@ -24,6 +24,7 @@ from pipelines.contracts.changes import (
 )
 from pipelines.contracts.logical_types import parse
 from pipelines.contracts.model import (
+    Alias,
     Completeness,
     ContractField,
     Dataset,
@@ -40,11 +41,13 @@ from pipelines.contracts.registry import Registry
 
 TODAY = date(2026, 11, 21)
 TEXT = Text(vi="Khác", en="Other")
+SPEED = "averageVehicleSpeed"
+FLOW = "fiware.TrafficFlowObserved"
 
 
 @pytest.fixture
 def old(registry: Registry) -> Edition:
-    return edition(registry, registry.dataset("lane_minute"))
+    return _with(edition(registry, registry.dataset("lane_minute")), version="1.0.0")
 
 
 def _with(old: Edition, **values: Any) -> Edition:
@@ -94,7 +97,13 @@ FIELD: dict[str, list[tuple[dict[str, Any], Kind, Severity]]] = {
     "references": [
         ({"references": Reference(dataset="dim_ward", field="ward_code")}, Kind.REFERENCE_ADDED, COMPATIBLE)
     ],
-    "aliases": [({"aliases": {}}, Kind.ALIASES_CHANGED, DOCUMENTATION)],
+    "aliases": [
+        ({"aliases": {}}, Kind.INPUT_NAME_REMOVED, BREAKING),
+        ({"aliases": {FLOW: Alias(path=("speed",))}}, Kind.INPUT_NAME_REMOVED, BREAKING),
+        ({"aliases": {FLOW: Alias(path=(SPEED,), unit="m/s")}}, Kind.INPUT_NAME_REMOVED, BREAKING),
+        ({"aliases": {FLOW: Alias(path=("speed", SPEED))}}, Kind.ALIASES_CHANGED, DOCUMENTATION),
+        ({"aliases": {FLOW: Alias(path=(SPEED,)), "gtfs.x": Alias(path=("v",))}}, Kind.ALIASES_CHANGED, DOCUMENTATION),
+    ],
     "title": [({"title": TEXT}, Kind.TEXT_CHANGED, DOCUMENTATION)],
     "description": [({"description": TEXT}, Kind.TEXT_CHANGED, DOCUMENTATION)],
 }
@@ -123,6 +132,11 @@ def test_what_was_bound_may_be_loosened(old: Edition) -> None:
     other = _with_field(old, "queue_m", references=Reference(dataset="a", field="c"))
     assert _only(referring, old) == (Kind.REFERENCE_REMOVED, COMPATIBLE)
     assert _only(referring, other) == (Kind.REFERENCE_CHANGED, COMPATIBLE)
+
+
+def test_a_name_in_a_format_that_the_stream_does_not_take_is_no_change(old: Edition) -> None:
+    other = {"fiware.WaterObserved": Alias(path=("height",))}
+    assert changes(old, _with_field(old, "queue_m", aliases=other)) == ()
 
 
 def test_fields_come_and_go(old: Edition) -> None:
@@ -183,7 +197,12 @@ def test_a_dataset_that_changed(old: Edition, values: dict[str, Any], kind: Kind
         ("stream", {"partitions": 0}, Kind.TOPIC_SHRUNK, BREAKING),
         ("stream", {"partitions": 4}, Kind.STREAM_CHANGED, COMPATIBLE),
         ("stream", {"accepts": ()}, Kind.INPUT_FORMAT_REMOVED, BREAKING),
-        ("stream", {"accepts": ("native", "ngsi_ld")}, Kind.STREAM_CHANGED, COMPATIBLE),
+        (
+            "stream",
+            {"accepts": ("native", FLOW, "sensorthings")},
+            Kind.STREAM_CHANGED,
+            COMPATIBLE,
+        ),
         ("stream", {"watermark": timedelta(minutes=9)}, Kind.STREAM_CHANGED, COMPATIBLE),
         ("sla", {"freshness": timedelta(hours=1)}, Kind.SLA_CHANGED, COMPATIBLE),
         ("qc", {"gross_range": {}}, Kind.QC_CHANGED, COMPATIBLE),

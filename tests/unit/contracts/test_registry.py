@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -18,9 +19,11 @@ SCHEMAS = Path(__file__).parents[3] / "schemas"
 
 
 @pytest.fixture
-def schemas(tmp_path: Path) -> Path:
-    """A copy of the city's schemas that a test may break."""
-    return Path(shutil.copytree(SCHEMAS, tmp_path / "schemas"))
+def schemas(tmp_path: Path, reset_versions: Callable[[Path], None]) -> Path:
+    """A copy of the city's schemas that a test may break; every contract of it has the version 1.0.0."""
+    copied = Path(shutil.copytree(SCHEMAS, tmp_path / "schemas"))
+    reset_versions(copied)
+    return copied
 
 
 def _edit(schemas: Path, file: str, old: str, new: str) -> None:
@@ -97,7 +100,7 @@ def test_an_unknown_dataset_lists_those_there_are() -> None:
             "datasets/flood/river_stage.yaml",
             "stream: {event_time",
             "stream: {window: 1 h, event_time",
-            "unknown key 'stream.window' (allowed: accepts, cadence, dedupe, event_time, partitions, rebuild, water",
+            "unknown key 'stream.window' (allowed: accepts, cadence, dedupe, device, event_time, partitions",
         ),
         (
             "datasets/flood/river_stage.yaml",
@@ -161,7 +164,7 @@ BROKEN = {
         "datasets/flood/river_stage.yaml",
         "  - stage_m:",
         "  - qc_flag\n  - stage_m:",
-        "column 'qc_flag' would stand twice in its tables (give the field another name",
+        "column 'qc_flag' would stand twice in its tables, topics or views (give the field another name",
     ),
     "classification_covers_its_fields": (
         "datasets/camera/violation_event.yaml",
@@ -199,6 +202,26 @@ BROKEN = {
         "dedupe: 24 h",
         "dedupe: 12 h",
         f"dedupe differs within the job 'flood' ({', '.join(d.id for d in city().streams('flood'))})",
+    ),
+    "formats_can_be_translated": (
+        "datasets/flood/rain_gauge.yaml",
+        "accepts: [native, sensorthings]",
+        "accepts: [native, fiware.WaterObserved]",
+        "accepts fiware.WaterObserved, which has no 'rain_mm' (write `aliases: {fiware.WaterObserved: <path>}` at "
+        "rain_mm in schemas/fields.yaml)",
+    ),
+    "observations_have_one_result": (
+        "datasets/transport/lane_minute.yaml",
+        "accepts: [native, fiware.TrafficFlowObserved]",
+        "accepts: [native, sensorthings]",
+        "accepts sensorthings, but its result is no field (give exactly one field `aliases: {sensorthings: result}`)",
+    ),
+    "device_is_registered_somewhere": (
+        "datasets/flood/river_stage.yaml",
+        "device: station_id",
+        "device: stage_m",
+        "the device field 'stage_m' has no register (give stage_m a `code_list` or `references: <dataset>.<field>`, or "
+        "leave `device` out)",
     ),
     "inputs_exist": (
         "datasets/flood/kpi_flood_alarm.yaml",
@@ -392,6 +415,35 @@ def test_a_new_major_beside_an_ending_dataset_is_sound(schemas: Path) -> None:
     check(registry)
     assert registry.dataset("river_stage").end_date == date(2027, 6, 30)
     assert next_major(registry.dataset("river_stage_v2")) == ("river_stage_v3", "3.0.0")
+
+
+@pytest.mark.parametrize(
+    ("alias", "found"),
+    [
+        (
+            "{path: height, unit: km/h}",
+            "its alias in fiware.WaterObserved cannot be converted: its unit is one of speed",
+        ),
+        ("{path: height, unit: ell}", "its alias in fiware.WaterObserved cannot be converted: its unit is not known"),
+        ("{path: height, interval: end}", "names the end of a period, but it is no timestamp"),
+    ],
+)
+def test_an_alias_that_cannot_be_followed_is_found(schemas: Path, alias: str, found: str) -> None:
+    _edit(schemas, "fields.yaml", "fiware.WaterObserved: height", f"fiware.WaterObserved: {alias}")
+    assert found in _findings(schemas)
+
+
+@pytest.mark.parametrize("alias", ["{path: a, value: b}", "{unit: m}", "{interval: middle, path: a}"])
+def test_an_alias_has_a_path_or_a_constant(schemas: Path, alias: str) -> None:
+    _edit(schemas, "fields.yaml", "fiware.WaterObserved: height", f"fiware.WaterObserved: {alias}")
+    with pytest.raises(ContractErrors, match=r"fields\.yaml:\d+: aliases\.fiware"):
+        load_registry(schemas)
+
+
+def test_an_unknown_format_is_refused(schemas: Path) -> None:
+    _edit(schemas, "datasets/flood/rain_gauge.yaml", "accepts: [native, sensorthings]", "accepts: [native, ngsi]")
+    with pytest.raises(ContractErrors, match=r"rain_gauge: stream\.accepts\.1"):
+        load_registry(schemas)
 
 
 def test_a_field_without_a_description_is_found(schemas: Path) -> None:

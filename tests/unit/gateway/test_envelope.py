@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
@@ -72,6 +73,12 @@ def test_an_open_reading_is_normalised_and_completed(registry: Registry) -> None
     assert (result.topic, result.key) == ("raw.river_stage", b"71520")
     assert result.timestamp_ms == 1761570005250
     assert dict(result.headers) == {"source": b"gw-1"}
+
+
+def test_a_field_that_no_contract_knows_yet_travels_in_nfc(registry: Registry) -> None:
+    result = record(registry, "river_stage", {**STAGE, "maker": normalize("NFD", "Điện Quang"), "deep": {"x": 1}})
+    assert json.loads(result.value)["maker"] == normalize("NFC", "Điện Quang")
+    assert json.loads(result.value)["deep"] == {"x": 1}
 
 
 def test_bytes_and_mapping_give_the_same_record(registry: Registry) -> None:

@@ -72,6 +72,32 @@ def test_a_sector_row_is_updated_only_when_its_content_changed(registry: Registr
     assert same == final and set(again) <= {"unchanged"}
 
 
+def _reading(arrival: int, place: int, revision: int, stage: Decimal) -> dict[str, Any]:
+    return {
+        "station_id": "71520", "observed_at": T0, "stage_m": stage, "origin": "observed", "revision": revision,
+        "received_at": T0 + timedelta(seconds=arrival), "raw_partition": 0, "raw_offset": place,
+        "qc_flag": 1, "qc_detail": None, "disposition": "on_time",
+    }  # fmt: skip
+
+
+@hypothesis_settings(max_examples=200, deadline=None)
+@given(
+    events=st.lists(st.tuples(st.integers(0, 1), PRICES.filter(lambda p: p is not None)), min_size=1, max_size=8),
+    resent=st.integers(0, 8),
+    until=st.integers(0, 8),
+)
+def test_what_is_sent_again_takes_nothing_back_wherever_it_stops(
+    registry: Registry, events: Any, resent: int, until: int
+) -> None:
+    dataset = registry.dataset("river_stage")
+    rows = [_reading(n, n, revision, stage) for n, (revision, stage) in enumerate(events)]
+    _, before = _run(dataset, rows, [])
+    again = [{**row, "raw_offset": len(rows) + n} for n, row in enumerate(rows[min(resent, len(rows)) :][:until])]
+    _, after = _run(dataset, again, list(before.values()))
+    place = {"raw_offset": None}
+    assert [{**r, **place} for r in after.values()] == [{**r, **place} for r in before.values()]
+
+
 def _window(arrival: int, start: int, count: int) -> dict[str, Any]:
     at = T0 + timedelta(minutes=start)
     return {

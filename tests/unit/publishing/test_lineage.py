@@ -30,6 +30,18 @@ COUNTS_ROWS = {
     "gold.kpi_flood_alarm.episode_count": "count(*) of the episodes raised on the day",
     "gold.kpi_traffic_hour.reading_count": "count(*) of the hour's readings",
     "gold.kpi_feedback_month.ticket_count": "count(*) of the month's tickets",
+    "gold.kpi_camera_event_day.event_count": "count(*) of the day's events",
+    "gold.kpi_camera_health_day.expected_minute_count": "count(*) of the day's minutes",
+    "gold.kpi_camera_health_day.reported_minute_count": "count(*) of the camera's minutes",
+    "gold.kpi_camera_health_day.outage_count": "count(*) of the outages that begin",
+    "gold.kpi_camera_health_day.repaired_count": "count(*) of the outages that end",
+    "gold.kpi_camera_share.query_count": "count(*) of the month's queries",
+    "gold.kpi_camera_share.system_count": "count(*) of the listed systems",
+    "gold.kpi_fire_event.suspected_count": "count(*) of the month's suspicions",
+    "gold.kpi_toll_day.passage_count": "count(*) of the day's passages",
+    "gold.kpi_transit_on_time.scheduled_arrival_count": "count(*) of the timetable's stops",
+    "gold.kpi_transit_on_time.arrival_count": "count(*) of the observed arrivals",
+    "gold.kpi_vehicle_mix_hour.reading_count": "count(*) of the hour's counts",
 }
 """The figures that come from no column: they count rows, and their way goes up over the rows of every table."""
 
@@ -86,7 +98,9 @@ def test_the_peak_of_the_flood_goes_up_to_the_gauge():
         ("silver.river_stage.stage_m", "identity", "dbt fct_river_stage"),
         ("clean.river_stage.stage_m", "identity", "landing"),
         ("raw.river_stage.stage_m", "identity", "flink flood"),
+        ("fiware.WaterObserved.height", "identity", "gateway"),
         ("sender.river_stage.stage_m", "identity", "gateway"),
+        ("sensorthings.result", "identity", "gateway"),
     ]
     assert up("kpi_flood_alarm.peak_stage_m")[0].detail == "MAX(stage_m)"
 
@@ -110,6 +124,16 @@ def test_the_alarm_function_is_known_by_its_declaration():
     rows = {(str(e.source), e.how) for e in LINEAGE.next(Column("alert.flood", ROWS))}
     assert ("clean.river_stage.qc_flag", "filter") in rows
     assert ("clean.river_stage.disposition", "filter") in rows
+
+
+def test_free_storage_comes_from_the_level_and_the_storage_table():
+    found = {source for source, how in edges_into("agg.reservoir_state.free_storage_mm3") if how == "function"}
+    assert found == {
+        "clean.reservoir_op.level_m",
+        "clean.reservoir_op.qc_flag",
+        "codelist.reservoirs.normal_level_m",
+        "codelist.reservoir_storage.storage_mm3",
+    }
 
 
 def test_a_time_window_is_told_from_a_group():
@@ -139,12 +163,28 @@ def test_a_token_says_of_which_clear_column_and_reaches_no_view():
 
 def test_the_declared_functions_are_those_of_the_java_sources():
     functions = load_functions().functions
-    text = (JAVA / "FloodAlarm.java").read_text(encoding="utf-8")
-    assert tuple(functions["floodalarm"].adds) == tuple(re.findall(r'DataTypes\.FIELD\("(\w+)"', text))
+    for name in ("FloodAlarm", "RainAccumulation", "ReservoirState", "RiverTrend", "UrbanDepth"):
+        text = (JAVA / f"{name}.java").read_text(encoding="utf-8")
+        assert tuple(functions[name.lower()].adds) == tuple(re.findall(r'DataTypes\.FIELD\("(\w+)"', text)), name
     text = (JAVA / "Disposition.java").read_text(encoding="utf-8")
     assert re.findall(r'DataTypes\.FIELD\("(\w+)"', text) == ["disposition"]
     assert set(functions["disposition"].adds) == {"disposition", "rowtime"}
     assert "PASS_COLUMNS_THROUGH" in text and functions["disposition"].passes_all
+    text = (JAVA / "TrafficIncident.java").read_text(encoding="utf-8")
+    assert tuple(functions["trafficincident"].adds) == tuple(re.findall(r'DataTypes\.FIELD\("(\w+)"', text))
+    assert "PASS_COLUMNS_THROUGH" in text and functions["trafficincident"].passes_all
+    text = (JAVA / "CodeListJoin.java").read_text(encoding="utf-8")
+    assert "PASS_COLUMNS_THROUGH" in text and functions["codelistjoin"].passes_all
+    assert functions["codelistjoin"].joins == "list" and not functions["codelistjoin"].adds
+
+
+def test_a_joined_code_list_adds_its_columns_and_its_keys_decide():
+    into = edges_into("agg.lane_class_flow_5min.flow_pcuh")
+    assert ("codelist.vehicle_classes.pcu_factor", "function") in into
+    assert ("clean.lane_class_count.vehicle_class", "function") in into
+    assert ("codelist.lane_free_flow.free_flow_speed_kmh", "function") in edges_into("agg.lane_flow_5min.is_congested")
+    incident = {source for source, _ in edges_into("alert.traffic.transition")}
+    assert {"codelist.incident_thresholds.docctd_ratio", "clean.lane_minute.occupancy_pct"} <= incident
 
 
 def test_an_undeclared_function_is_not_guessed():

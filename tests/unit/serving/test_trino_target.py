@@ -60,3 +60,4 @@ def test_stewards_never_see_bytes_rows_or_details_of_protected_datasets():
     assert "row_json" not in views["quarantine"]
     for table in ("dead_letter", "quarantine"):
         assert "CASE WHEN dataset IN ('violation_event') THEN NULL ELSE detail END" in views[table]
+        assert "AS SELECT DISTINCT dataset," in views[table], "a record that was read twice is refused once"

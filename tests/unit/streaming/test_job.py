@@ -12,13 +12,17 @@ import pytest
 
 from pipelines.contracts.model import SCENARIO_JOB
 from pipelines.contracts.registry import Registry, load_registry
+from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
+from pipelines.streaming.code_lists import code_list_rows, list_texts
 from pipelines.streaming.job import (
     Job,
     alarm_levels,
+    durations,
     job_sql,
     jobs_of,
     plan,
+    reservoir_tables,
     split_statements,
 )
 
@@ -125,7 +129,71 @@ def test_a_stream_of_a_new_domain_is_read_by_the_shared_job_without_state(regist
 def test_alarm_levels_are_instants_of_hue(registry: Registry) -> None:
     lines = alarm_levels(registry).split(";")
     assert "71520|3|3.5|2020-03-14T17:00:00Z|" in lines
+    assert "71518|4|5.25|2025-10-27T17:00:00Z|2025-10-29T17:00:00Z" in lines, "a record holds from the day after it"
     assert len(lines) == len(registry.code_list("alarm_levels").rows)
+
+
+def test_a_part_of_the_catalogue_leaves_out_what_nobody_reads(registry: Registry) -> None:
+    """A namespace without flood sites has no view over them: Flink would not find its source."""
+    part = registry.only("demo")
+    assert "urban_flood_depth" not in {d.id for d in part.datasets}
+    written = job_sql("flood", part)
+    assert {s.split("(")[0].split()[-1] for s in written if s.startswith("INSERT")} == {
+        "flood_alert", "rain_accumulation", "reservoir_state", "river_trend",
+    }  # fmt: skip
+    assert not [s for s in written if "urban" in s]
+    assert [s for s in job_sql("flood", registry) if s.startswith("CREATE VIEW urban_flood_depth__evaluated")]
+
+
+def test_parameters_come_from_contracts_and_code_lists(registry: Registry) -> None:
+    assert durations(registry)["rain_gauge_cadence_ms"] == "600000"
+    assert durations(registry)["river_stage_dedupe_ms"] == str(24 * 3_600_000)
+    assert {"TA-TRACH|normal|45", "TA-TRACH|45|509.8"} <= set(reservoir_tables(registry).split(";"))
+    assert "A-LUOI" not in reservoir_tables(registry), "its normal level is not known"
+
+
+def test_a_part_of_the_catalogue_leaves_out_what_it_has_no_table_for(registry: Registry) -> None:
+    demo = "\n".join(job_sql("transport", registry.only("demo")))
+    assert "INSERT INTO traffic_incident (" in demo and "CREATE VIEW section_5min AS" in demo
+    assert "signal_green" not in demo and "lane_class_count" not in demo
+    whole = "\n".join(job_sql("transport", registry))
+    assert "INSERT INTO signal_green (" in whole and "INSERT INTO lane_class_flow_5min (" in whole
+    assert "$" not in whole
+
+
+def test_code_lists_are_lines_with_their_validity_as_instants_of_hue(registry: Registry) -> None:
+    texts = list_texts(registry)
+    assert texts["vehicle_factors"].startswith("vehicle_class:key|pcu_factor:number|mcu_factor:number|valid_from:from|")
+    assert ";truck_2_axles|2||2024-12-31T17:00:00Z|;" in texts["vehicle_factors"]
+    assert texts["detector_sections"].splitlines()[0].startswith("detector_id:key|section_id:text|section_role:text|")
+    assert texts["congestion_limits"].split(";")[1].startswith("50|0.95|2.4|1.0|1800|")
+
+
+def test_a_value_that_would_break_the_lines_is_refused(registry: Registry) -> None:
+    sections = registry.code_list("detector_sections")
+    rows = ({**sections.rows[0], "section_id": "A|B"},)
+    with pytest.raises(LakeError, match=r"detector_sections: section_id is 'A\|B'; .* no \| and no ;"):
+        code_list_rows(sections.model_copy(update={"rows": rows}), {"detector_id": "detector_id"}, ["section_id"])
+
+
+def test_every_detector_is_watched_and_every_pair_has_both_ends(registry: Registry) -> None:
+    rows = registry.code_list("detector_sections").rows
+    assert {r["detector_id"] for r in rows if r["section_role"] == "station"} == set(
+        registry.code_list("detectors").codes
+    )
+    roles: dict[str, list[str]] = {}
+    for row in rows:
+        roles.setdefault(row["section_id"], []).append(row["section_role"])
+    assert {tuple(sorted(found)) for found in roles.values()} == {("station",), ("downstream", "upstream")}
+
+
+def test_every_type_of_camera_event_has_its_retention_and_none_outlives_its_table(registry: Registry) -> None:
+    days = {row["code"]: row["retention_d"] for row in registry.code_list("event_retention").rows}
+    for codes, dataset in (("violation_types", "violation_event"), ("camera_event_types", "ai_event")):
+        kept = registry.dataset(dataset).retention.silver.days
+        for code in registry.code_list(codes).codes:
+            assert days.pop(code) <= kept, code
+    assert not days, "a type that no list has"
 
 
 def test_statements_are_split_at_line_ends_only() -> None:

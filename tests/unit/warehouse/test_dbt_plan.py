@@ -21,13 +21,11 @@ def settings(tmp_path: Path) -> Settings:
     return Settings.load({"LAKE_HOME": str(HOME), "LAKE_STATE": str(tmp_path), "LAKE_NAMESPACE": "unit"})
 
 
-def test_a_build_leaves_out_what_rests_on_a_missing_table_and_skips_unit_tests(tmp_path: Path) -> None:
+def test_a_build_names_the_marts_and_runs_only_tests_that_look_at_them(tmp_path: Path) -> None:
     project, folder = Path("/lake/dbt_project"), tmp_path / "dbt"
-    command = dbt.arguments(
-        project, folder, tmp_path / "none", missing=["lane_minute", "flood_alert"], unit_tests=False
-    )
+    command = dbt.arguments(project, folder, tmp_path / "none", marts=["kpi_b", "dim_a"], unit_tests=False)
     text = " ".join(command[1:])
-    assert "--exclude source:silver.flood_alert+ source:silver.lane_minute+" in text
+    assert "--select dim_a kpi_b --indirect-selection buildable" in text
     assert "--exclude-resource-type unit_test" in text
     assert f"--target-path {folder}/target --log-path {folder}/logs" in text
     assert "--partial-parse-file-path" not in text, "there is no cache yet"
@@ -36,9 +34,9 @@ def test_a_build_leaves_out_what_rests_on_a_missing_table_and_skips_unit_tests(t
 def test_a_cache_is_used_and_unit_tests_may_run(tmp_path: Path) -> None:
     cache = tmp_path / "partial_parse.msgpack"
     cache.touch()
-    text = " ".join(dbt.arguments(tmp_path, tmp_path, cache, missing=[], unit_tests=True))
+    text = " ".join(dbt.arguments(tmp_path, tmp_path, cache, marts=["dim_a"], unit_tests=True))
     assert f"--partial-parse-file-path {cache}" in text
-    assert "--exclude" not in text
+    assert "--exclude" not in text, "unit tests run"
 
 
 def test_the_environment_names_versions_folders_and_the_local_day(settings: Settings) -> None:

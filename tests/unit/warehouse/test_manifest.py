@@ -19,6 +19,12 @@ FLOOD = ("fct_flood_alarm_difference", "fct_flood_episode", "fct_river_stage", "
 
 
 @pytest.fixture
+def registry(registry: Registry) -> Registry:
+    """A namespace of few marts: the demo's."""
+    return registry.only("demo")
+
+
+@pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings.load({"LAKE_HOME": str(HOME), "LAKE_STATE": str(tmp_path), "LAKE_NAMESPACE": "unit"})
 

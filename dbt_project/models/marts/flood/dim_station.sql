@@ -25,7 +25,8 @@ thresholds as (
         station_id,
         max(threshold_m) filter (where alarm_level = 1) as bd1_m,
         max(threshold_m) filter (where alarm_level = 2) as bd2_m,
-        max(threshold_m) filter (where alarm_level = 3) as bd3_m
+        max(threshold_m) filter (where alarm_level = 3) as bd3_m,
+        max(threshold_m) filter (where alarm_level = 4) as record_m
     from alarm_levels
     group by station_id
 ),
@@ -41,7 +42,8 @@ final as (
         stations.lat_deg,
         thresholds.bd1_m,
         thresholds.bd2_m,
-        thresholds.bd3_m
+        thresholds.bd3_m,
+        thresholds.record_m
     from stations
     left join thresholds on stations.station_id = thresholds.station_id
 )

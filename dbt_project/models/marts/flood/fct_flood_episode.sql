@@ -118,10 +118,13 @@ episodes as (
         episode_no
 ),
 
--- An episode that lasts has the duration until its newest reading.
+-- An episode that lasts has the duration until its newest reading. Its id begins with the rule in small letters, as the
+-- live job names it: bd1, bd2, bd3, and record for level 4.
 final as (
     select
-        concat('bd', alarm_level, '|', station_id, '|', {{ iso_instant('raised_at') }}) as alert_id,
+        concat(
+            if(alarm_level = 4, 'record', concat('bd', alarm_level)), '|', station_id, '|', {{ iso_instant('raised_at') }}
+        ) as alert_id,
         station_id,
         alarm_level,
         raised_at,

@@ -44,6 +44,7 @@ days as (
         coalesce(sum(held_us) filter (where alarm_level >= 1), 0) / 3600000000.0D as above_bd1_h,
         coalesce(sum(held_us) filter (where alarm_level >= 2), 0) / 3600000000.0D as above_bd2_h,
         coalesce(sum(held_us) filter (where alarm_level >= 3), 0) / 3600000000.0D as above_bd3_h,
+        coalesce(sum(held_us) filter (where alarm_level >= 4), 0) / 3600000000.0D as above_record_h,
         {{ common_origin('origin') }} as origin
     from held
     group by
@@ -72,6 +73,7 @@ final as (
         days.above_bd1_h,
         days.above_bd2_h,
         days.above_bd3_h,
+        days.above_record_h,
         coalesce(raised.episode_count, 0) as episode_count,
         days.origin
     from days

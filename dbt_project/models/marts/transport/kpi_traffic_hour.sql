@@ -1,5 +1,6 @@
 -- Speed is weighted by vehicles where an hour has counts beside speeds, else the plain mean of the readings. Free flow
--- is a percentile of the lane's off-peak speeds, or of all its speeds where the night was never measured.
+-- is a percentile of the lane's off-peak speeds, or of all its speeds where the night was never measured. The flow is
+-- the mean rate of the minutes that were counted; density is flow over the harmonic mean speed of counted readings.
 with readings as (
     select
         detector_id,
@@ -38,6 +39,32 @@ lanes as (
         lane_no
 ),
 
+limits as (
+    select
+        congested_speed_pct,
+        valid_from,
+        valid_to
+    from {{ ref('stg_code_congestion_limits') }}
+),
+
+-- A reading is compared with free flow by its speed, or else by its travel time.
+compared as (
+    select
+        readings.*,
+        coalesce(
+            100 * readings.speed_kmh / nullif(lanes.free_flow_speed_kmh, 0),
+            100 * lanes.free_flow_travel_time_s / nullif(readings.time_s, 0)
+        ) as free_flow_ratio_pct,
+        limits.congested_speed_pct
+    from readings
+    inner join lanes
+        on
+            readings.detector_id = lanes.detector_id
+            and readings.lane_no = lanes.lane_no
+    left join limits
+        on {{ in_force('limits', local_date('readings.observed_at')) }}
+),
+
 hours as (
     select
         detector_id,
@@ -45,6 +72,12 @@ hours as (
         hour_start_at,
         count(*) as reading_count,
         cast(sum(vehicle_count) as int) as vehicle_count,
+        60.0D * sum(vehicle_count) / nullif(count(vehicle_count), 0) as flow_vehh,
+        sum(cast(vehicle_count as double)) filter (where vehicle_count > 0 and speed_kmh > 0)
+        / sum(vehicle_count / nullif(speed_kmh, 0)) filter (where vehicle_count > 0 and speed_kmh > 0)
+            as harmonic_speed_kmh,
+        count(free_flow_ratio_pct) as speed_reading_count,
+        count_if(free_flow_ratio_pct < congested_speed_pct) as congested_reading_count,
         cast(
             coalesce(
                 sum(mean_speed_kmh * vehicle_count) filter (where mean_speed_kmh is not null)
@@ -55,7 +88,7 @@ hours as (
         cast(avg(occupancy_pct) as decimal(9, 3)) as occupancy_pct,
         cast(avg(travel_time_s) as decimal(9, 3)) as travel_time_s,
         {{ common_origin('origin') }} as origin
-    from readings
+    from compared
     group by
         detector_id,
         lane_no,
@@ -80,6 +113,12 @@ final as (
             when hours.mean_speed_kmh is null and lanes.free_flow_travel_time_s > 0
                 then cast(hours.travel_time_s as double) / lanes.free_flow_travel_time_s
         end as travel_time_index,
+        hours.flow_vehh,
+        hours.harmonic_speed_kmh,
+        hours.flow_vehh / hours.harmonic_speed_kmh as density_vehkm,
+        hours.speed_reading_count,
+        hours.congested_reading_count,
+        {{ share_pct('hours.congested_reading_count', 'hours.speed_reading_count') }} as congested_pct,
         hours.origin
     from hours
     inner join lanes

@@ -35,7 +35,7 @@ SELECT *,
     WHEN `observed_at` IS NULL THEN 'missing_event_time:observed_at'
     WHEN `origin` IS NULL OR `origin` NOT IN ('observed', 'replay', 'synthetic') THEN 'unknown_origin'
     WHEN `observed_at` > `_received_at` + INTERVAL '0 00:05:00' DAY TO SECOND THEN 'future'
-  END AS `reason`
+  END AS `_reason`
 FROM `raw_lane_minute`;
 
 CREATE VIEW `lane_minute__flagged` AS
@@ -50,7 +50,7 @@ SELECT
   `queue_m`,
   `origin`,
   CAST(CASE WHEN (`vehicle_count` < 0 OR `vehicle_count` > 400) OR (`mean_speed_kmh` < 0 OR `mean_speed_kmh` > 200) OR (`occupancy_pct` < 0 OR `occupancy_pct` > 100) OR (`travel_time_s` < 0 OR `travel_time_s` > 86400) OR (`queue_m` < 0 OR `queue_m` > 20000) THEN 4 WHEN (`mean_speed_kmh` < 0 OR `mean_speed_kmh` > 140) THEN 3 WHEN `vehicle_count` IS NOT NULL OR `mean_speed_kmh` IS NOT NULL OR `occupancy_pct` IS NOT NULL OR `travel_time_s` IS NOT NULL OR `queue_m` IS NOT NULL THEN 1 ELSE 2 END AS INT) AS `_qc_flag`,
-  NULLIF(CONCAT_WS(';', CASE WHEN `vehicle_count` < 0 OR `vehicle_count` > 400 THEN 'vehicle_count.gross_range=4' END, CASE WHEN `mean_speed_kmh` < 0 OR `mean_speed_kmh` > 200 THEN 'mean_speed_kmh.gross_range=4' WHEN `mean_speed_kmh` < 0 OR `mean_speed_kmh` > 140 THEN 'mean_speed_kmh.gross_range=3' END, CASE WHEN `occupancy_pct` < 0 OR `occupancy_pct` > 100 THEN 'occupancy_pct.gross_range=4' END, CASE WHEN `travel_time_s` < 0 OR `travel_time_s` > 86400 THEN 'travel_time_s.gross_range=4' END, CASE WHEN `queue_m` < 0 OR `queue_m` > 20000 THEN 'queue_m.gross_range=4' END), '') AS `_qc_detail`,
+  CASE WHEN (`vehicle_count` < 0 OR `vehicle_count` > 400) OR (`mean_speed_kmh` < 0 OR `mean_speed_kmh` > 200) OR (`occupancy_pct` < 0 OR `occupancy_pct` > 100) OR (`travel_time_s` < 0 OR `travel_time_s` > 86400) OR (`queue_m` < 0 OR `queue_m` > 20000) OR (`mean_speed_kmh` < 0 OR `mean_speed_kmh` > 140) THEN CONCAT_WS(';', CASE WHEN `vehicle_count` < 0 OR `vehicle_count` > 400 THEN 'vehicle_count.gross_range=4' END, CASE WHEN `mean_speed_kmh` < 0 OR `mean_speed_kmh` > 200 THEN 'mean_speed_kmh.gross_range=4' WHEN `mean_speed_kmh` < 0 OR `mean_speed_kmh` > 140 THEN 'mean_speed_kmh.gross_range=3' END, CASE WHEN `occupancy_pct` < 0 OR `occupancy_pct` > 100 THEN 'occupancy_pct.gross_range=4' END, CASE WHEN `travel_time_s` < 0 OR `travel_time_s` > 86400 THEN 'travel_time_s.gross_range=4' END, CASE WHEN `queue_m` < 0 OR `queue_m` > 20000 THEN 'queue_m.gross_range=4' END) END AS `_qc_detail`,
   COALESCE(`revision`, 0) AS `_revision`,
   `observed_at` < `_received_at` - INTERVAL '0 00:02:00' DAY TO SECOND AS `_late`,
   `_received_at`,
@@ -58,7 +58,7 @@ SELECT
   `_offset`,
   `_rowtime`
 FROM `lane_minute__checked`
-WHERE `reason` IS NULL;
+WHERE `_reason` IS NULL;
 
 CREATE VIEW `lane_minute__conformed` AS
 SELECT
@@ -115,19 +115,16 @@ CREATE TABLE `clean_lane_minute` (
   'key.format' = 'raw',
   'key.fields' = '_key',
   'value.fields-include' = 'EXCEPT_KEY',
-  'value.format' = 'json',
-  'value.json.timestamp-format.standard' = 'ISO-8601',
-  'value.json.encode.decimal-as-plain-number' = 'true',
-  'value.json.encode.ignore-null-fields' = 'true'
+  'value.format' = 'lake-json'
 );
 
 INSERT INTO `dead_letter` (`_key`, `dataset`, `raw_topic`, `raw_partition`, `raw_offset`, `received_at`, `reason`, `detail`, `payload`)
 SELECT
   CONCAT_WS('|', 'lane_minute', CAST(`_partition` AS STRING), CAST(`_offset` AS STRING)),
   'lane_minute', 'demo.raw.lane_minute', `_partition`, `_offset`, `_received_at`,
-  SPLIT_INDEX(`reason`, ':', 0), SPLIT_INDEX(`reason`, ':', 1), `_raw`
+  SPLIT_INDEX(`_reason`, ':', 0), SPLIT_INDEX(`_reason`, ':', 1), `_raw`
 FROM `lane_minute__checked`
-WHERE `reason` IS NOT NULL;
+WHERE `_reason` IS NOT NULL;
 
 INSERT INTO `clean_lane_minute` (`_key`, `detector_id`, `lane_no`, `observed_at`, `vehicle_count`, `mean_speed_kmh`, `occupancy_pct`, `travel_time_s`, `queue_m`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`)
 SELECT CONCAT_WS('|', CAST(`detector_id` AS STRING), CAST(`lane_no` AS STRING)), `detector_id`, `lane_no`, `observed_at`, `vehicle_count`, `mean_speed_kmh`, `occupancy_pct`, `travel_time_s`, `queue_m`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`

@@ -29,7 +29,7 @@ SELECT *,
     WHEN `observed_at` IS NULL THEN 'missing_event_time:observed_at'
     WHEN `origin` IS NULL OR `origin` NOT IN ('observed', 'replay', 'synthetic') THEN 'unknown_origin'
     WHEN `observed_at` > `_received_at` + INTERVAL '0 00:05:00' DAY TO SECOND THEN 'future'
-  END AS `reason`
+  END AS `_reason`
 FROM `raw_river_stage`;
 
 CREATE VIEW `river_stage__flagged` AS
@@ -39,7 +39,7 @@ SELECT
   `stage_m`,
   `origin`,
   CAST(CASE WHEN (`stage_m` < -2 OR `stage_m` > 15) THEN 4 WHEN (`stage_m` < -1 OR `stage_m` > 8) THEN 3 WHEN `stage_m` IS NULL THEN 9 WHEN `stage_m` IS NOT NULL THEN 1 ELSE 2 END AS INT) AS `_qc_flag`,
-  NULLIF(CONCAT_WS(';', CASE WHEN `stage_m` < -2 OR `stage_m` > 15 THEN 'stage_m.gross_range=4' WHEN `stage_m` < -1 OR `stage_m` > 8 THEN 'stage_m.gross_range=3' WHEN `stage_m` IS NULL THEN 'stage_m.gross_range=9' END), '') AS `_qc_detail`,
+  CASE WHEN (`stage_m` < -2 OR `stage_m` > 15) OR (`stage_m` < -1 OR `stage_m` > 8) OR `stage_m` IS NULL THEN CONCAT_WS(';', CASE WHEN `stage_m` < -2 OR `stage_m` > 15 THEN 'stage_m.gross_range=4' WHEN `stage_m` < -1 OR `stage_m` > 8 THEN 'stage_m.gross_range=3' WHEN `stage_m` IS NULL THEN 'stage_m.gross_range=9' END) END AS `_qc_detail`,
   COALESCE(`revision`, 0) AS `_revision`,
   `observed_at` < `_received_at` - INTERVAL '0 00:10:00' DAY TO SECOND AS `_late`,
   `_received_at`,
@@ -47,7 +47,7 @@ SELECT
   `_offset`,
   `_rowtime`
 FROM `river_stage__checked`
-WHERE `reason` IS NULL;
+WHERE `_reason` IS NULL;
 
 CREATE VIEW `river_stage__conformed` AS
 SELECT
@@ -94,19 +94,16 @@ CREATE TABLE `clean_river_stage` (
   'key.format' = 'raw',
   'key.fields' = '_key',
   'value.fields-include' = 'EXCEPT_KEY',
-  'value.format' = 'json',
-  'value.json.timestamp-format.standard' = 'ISO-8601',
-  'value.json.encode.decimal-as-plain-number' = 'true',
-  'value.json.encode.ignore-null-fields' = 'true'
+  'value.format' = 'lake-json'
 );
 
 INSERT INTO `dead_letter` (`_key`, `dataset`, `raw_topic`, `raw_partition`, `raw_offset`, `received_at`, `reason`, `detail`, `payload`)
 SELECT
   CONCAT_WS('|', 'river_stage', CAST(`_partition` AS STRING), CAST(`_offset` AS STRING)),
   'river_stage', 'demo.raw.river_stage', `_partition`, `_offset`, `_received_at`,
-  SPLIT_INDEX(`reason`, ':', 0), SPLIT_INDEX(`reason`, ':', 1), `_raw`
+  SPLIT_INDEX(`_reason`, ':', 0), SPLIT_INDEX(`_reason`, ':', 1), `_raw`
 FROM `river_stage__checked`
-WHERE `reason` IS NOT NULL;
+WHERE `_reason` IS NOT NULL;
 
 INSERT INTO `clean_river_stage` (`_key`, `station_id`, `observed_at`, `stage_m`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`)
 SELECT CAST(`station_id` AS STRING), `station_id`, `observed_at`, `stage_m`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`

@@ -8,6 +8,7 @@ CREATE TABLE `raw_violation_event` (
   `review_status` STRING,
   `ward_code` STRING,
   `evidence_uri` STRING,
+  `retained_until_date` DATE,
   `origin` STRING,
   `revision` INT,
   `_raw` BYTES,
@@ -35,7 +36,7 @@ SELECT *,
     WHEN `observed_at` IS NULL THEN 'missing_event_time:observed_at'
     WHEN `origin` IS NULL OR `origin` NOT IN ('observed', 'replay', 'synthetic') THEN 'unknown_origin'
     WHEN `observed_at` > `_received_at` + INTERVAL '0 00:05:00' DAY TO SECOND THEN 'future'
-  END AS `reason`
+  END AS `_reason`
 FROM `raw_violation_event`;
 
 CREATE VIEW `violation_event__flagged` AS
@@ -49,9 +50,10 @@ SELECT
   `review_status`,
   `ward_code`,
   `evidence_uri`,
+  `retained_until_date`,
   `origin`,
   CAST(CASE WHEN (`confidence` < 0 OR `confidence` > 1) THEN 4 WHEN `confidence` IS NULL THEN 9 WHEN `confidence` IS NOT NULL THEN 1 ELSE 2 END AS INT) AS `_qc_flag`,
-  NULLIF(CONCAT_WS(';', CASE WHEN `confidence` < 0 OR `confidence` > 1 THEN 'confidence.gross_range=4' WHEN `confidence` IS NULL THEN 'confidence.gross_range=9' END), '') AS `_qc_detail`,
+  CASE WHEN (`confidence` < 0 OR `confidence` > 1) OR `confidence` IS NULL THEN CONCAT_WS(';', CASE WHEN `confidence` < 0 OR `confidence` > 1 THEN 'confidence.gross_range=4' WHEN `confidence` IS NULL THEN 'confidence.gross_range=9' END) END AS `_qc_detail`,
   COALESCE(`revision`, 0) AS `_revision`,
   `observed_at` < `_received_at` - INTERVAL '0 00:02:00' DAY TO SECOND AS `_late`,
   `_received_at`,
@@ -59,7 +61,7 @@ SELECT
   `_offset`,
   `_rowtime`
 FROM `violation_event__checked`
-WHERE `reason` IS NULL;
+WHERE `_reason` IS NULL;
 
 CREATE VIEW `violation_event__conformed` AS
 SELECT
@@ -72,6 +74,7 @@ SELECT
   `review_status`,
   `ward_code`,
   `evidence_uri`,
+  `retained_until_date`,
   `_qc_flag` AS `qc_flag`,
   `_qc_detail` AS `qc_detail`,
   `origin`,
@@ -99,6 +102,7 @@ CREATE TABLE `clean_violation_event` (
   `review_status` STRING,
   `ward_code` STRING,
   `evidence_uri` STRING,
+  `retained_until_date` DATE,
   `qc_flag` INT,
   `qc_detail` STRING,
   `origin` STRING,
@@ -118,20 +122,17 @@ CREATE TABLE `clean_violation_event` (
   'key.format' = 'raw',
   'key.fields' = '_key',
   'value.fields-include' = 'EXCEPT_KEY',
-  'value.format' = 'json',
-  'value.json.timestamp-format.standard' = 'ISO-8601',
-  'value.json.encode.decimal-as-plain-number' = 'true',
-  'value.json.encode.ignore-null-fields' = 'true'
+  'value.format' = 'lake-json'
 );
 
 INSERT INTO `dead_letter` (`_key`, `dataset`, `raw_topic`, `raw_partition`, `raw_offset`, `received_at`, `reason`, `detail`, `payload`)
 SELECT
   CONCAT_WS('|', 'violation_event', CAST(`_partition` AS STRING), CAST(`_offset` AS STRING)),
   'violation_event', 'demo.raw.violation_event', `_partition`, `_offset`, `_received_at`,
-  SPLIT_INDEX(`reason`, ':', 0), SPLIT_INDEX(`reason`, ':', 1), `_raw`
+  SPLIT_INDEX(`_reason`, ':', 0), SPLIT_INDEX(`_reason`, ':', 1), `_raw`
 FROM `violation_event__checked`
-WHERE `reason` IS NOT NULL;
+WHERE `_reason` IS NOT NULL;
 
-INSERT INTO `clean_violation_event` (`_key`, `event_id`, `observed_at`, `camera_id`, `violation_type`, `plate_token`, `confidence`, `review_status`, `ward_code`, `evidence_uri`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`)
-SELECT CAST(`event_id` AS STRING), `event_id`, `observed_at`, `camera_id`, `violation_type`, `plate_token`, `confidence`, `review_status`, `ward_code`, `evidence_uri`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`
+INSERT INTO `clean_violation_event` (`_key`, `event_id`, `observed_at`, `camera_id`, `violation_type`, `plate_token`, `confidence`, `review_status`, `ward_code`, `evidence_uri`, `retained_until_date`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`)
+SELECT CAST(`event_id` AS STRING), `event_id`, `observed_at`, `camera_id`, `violation_type`, `plate_token`, `confidence`, `review_status`, `ward_code`, `evidence_uri`, `retained_until_date`, `qc_flag`, `qc_detail`, `origin`, `revision`, `received_at`, `raw_partition`, `raw_offset`, `disposition`
 FROM `violation_event__conformed`;

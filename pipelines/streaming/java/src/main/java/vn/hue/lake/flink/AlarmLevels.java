@@ -23,6 +23,9 @@ final class AlarmLevels implements Serializable {
     private static final long serialVersionUID = 1L;
     private static final int FIELDS = 5;
 
+    /** The level whose threshold is the historical record of the station: at or above it nobody alive has seen. */
+    static final int RECORD = 4;
+
     private record Threshold(long millimetres, long fromMillis, long toMillis) implements Serializable {
 
         boolean isValidAt(long millis) {
@@ -42,7 +45,7 @@ final class AlarmLevels implements Serializable {
             this.number = number;
         }
 
-        /** The level: 1, 2 or 3 (báo động I, II, III). */
+        /** The level: 1, 2 or 3 (báo động I, II, III), or {@link AlarmLevels#RECORD}. */
         int number() {
             return number;
         }
@@ -61,6 +64,11 @@ final class AlarmLevels implements Serializable {
     private final HashMap<String, ArrayList<Level>> byStation = new HashMap<>();
 
     private AlarmLevels() {}
+
+    /** The name of the rule that raises a level: BD1, BD2, BD3 or RECORD. */
+    static String rule(int level) {
+        return level == RECORD ? "RECORD" : "BD" + level;
+    }
 
     /** Returns the station's levels, lowest first; none for an unknown station. */
     List<Level> of(String stationId) {
@@ -102,8 +110,8 @@ final class AlarmLevels implements Serializable {
             throw new IllegalArgumentException(fields.length + " fields instead of " + FIELDS);
         }
         int number = Integer.parseInt(fields[1]);
-        if (number < 1 || number > 3) {
-            throw new IllegalArgumentException("the level is " + number + "; allowed are 1, 2 and 3");
+        if (number < 1 || number > RECORD) {
+            throw new IllegalArgumentException("the level is " + number + "; allowed are 1, 2, 3 and " + RECORD + " (record)");
         }
         Threshold threshold = new Threshold(
                 millimetres(new BigDecimal(fields[2])),

@@ -5,6 +5,7 @@ import static vn.hue.lake.flink.FieldDecoder.Fault.TYPE;
 
 import java.io.IOException;
 import java.math.BigDecimal;
+import java.nio.charset.StandardCharsets;
 import java.util.Base64;
 import java.util.function.Function;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonParser;
@@ -141,23 +142,10 @@ final class FieldDecoders {
     private static FieldDecoder decimal(DecimalType type) {
         int precision = type.getPrecision();
         int scale = type.getScale();
-        return parser -> {
-            Object value;
-            switch (parser.currentToken()) {
-                case VALUE_NUMBER_INT:
-                case VALUE_NUMBER_FLOAT:
-                    value = Numbers.shortDecimal(
-                            parser.getTextCharacters(),
-                            parser.getTextOffset(),
-                            parser.getTextLength(),
-                            precision,
-                            scale);
-                    return value != null ? value : Numbers.decimal(parser.getText(), precision, scale);
-                case VALUE_STRING:
-                    return Numbers.decimal(parser.getText(), precision, scale);
-                default:
-                    return TYPE;
-            }
+        return parser -> switch (parser.currentToken()) {
+            case VALUE_NUMBER_INT, VALUE_NUMBER_FLOAT, VALUE_STRING ->
+                    Numbers.decimal(parser.getText(), precision, scale);
+            default -> TYPE;
         };
     }
 
@@ -165,7 +153,8 @@ final class FieldDecoders {
         if (parser.currentToken() != JsonToken.VALUE_STRING) {
             return TYPE;
         }
-        Object value = IsoTime.date(parser.getTextCharacters(), parser.getTextOffset(), parser.getTextLength());
+        byte[] text = parser.getText().getBytes(StandardCharsets.UTF_8);
+        Object value = IsoTime.date(text, 0, text.length);
         return value == null ? TYPE : value;
     }
 
@@ -174,8 +163,8 @@ final class FieldDecoders {
             if (parser.currentToken() != JsonToken.VALUE_STRING) {
                 return TYPE;
             }
-            Object value = IsoTime.timestamp(
-                    parser.getTextCharacters(), parser.getTextOffset(), parser.getTextLength(), precision, zoned);
+            byte[] text = parser.getText().getBytes(StandardCharsets.UTF_8);
+            Object value = IsoTime.timestamp(text, 0, text.length, precision, zoned);
             return value == null ? TYPE : value;
         };
     }

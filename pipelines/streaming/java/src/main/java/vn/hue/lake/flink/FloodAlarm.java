@@ -27,7 +27,7 @@ import org.apache.flink.table.types.logical.LogicalTypeRoot;
 import org.apache.flink.table.types.logical.utils.LogicalTypeChecks;
 
 /**
- * Turns river stages into transitions of the alarm levels BĐ1, BĐ2 and BĐ3, evaluated on arrival.
+ * Turns river stages into transitions of the alarm levels BĐ1, BĐ2, BĐ3 and the historical record, evaluated on arrival.
  *
  * <pre>{@code
  * SELECT * FROM FloodAlarm(
@@ -125,23 +125,16 @@ public final class FloodAlarm extends ProcessTableFunction<RowData> implements S
     public UserDefinedFunction specialize(SpecializedContext context) {
         CallContext call = context.getCallContext();
         try {
-            AlarmLevels parsed = AlarmLevels.parse(literal(call, LEVELS_ARGUMENT, "levels", String.class));
+            AlarmLevels parsed = AlarmLevels.parse(Literals.of("FloodAlarm", call, LEVELS_ARGUMENT, "levels", String.class));
             new FloodAlarmLogic(
                     parsed,
-                    AlarmLevels.millimetres(literal(call, HYSTERESIS_ARGUMENT, "hysteresis_m", BigDecimal.class)),
-                    literal(call, HOLD_ARGUMENT, "hold_ms", Long.class));
+                    AlarmLevels.millimetres(Literals.of("FloodAlarm", call, HYSTERESIS_ARGUMENT, "hysteresis_m", BigDecimal.class)),
+                    Literals.of("FloodAlarm", call, HOLD_ARGUMENT, "hold_ms", Long.class));
             TableColumns columns = TableColumns.of("FloodAlarm", call);
             return new FloodAlarm(Input.of(columns), parsed, columns.tableType());
         } catch (IllegalArgumentException e) {
             throw new ValidationException("FloodAlarm: " + e.getMessage(), e);
         }
-    }
-
-    private static <T> T literal(CallContext call, int position, String name, Class<T> type) {
-        return call.getArgumentValue(position, type)
-                .orElseThrow(() -> new ValidationException("FloodAlarm: the argument " + name
-                        + " must be a literal of its own type; write CAST(… AS STRING), CAST(… AS DECIMAL(9, 3)) or CAST(… AS"
-                        + " BIGINT)."));
     }
 
     /** Written out, since annotations know no table of internal rows. */
@@ -191,7 +184,7 @@ public final class FloodAlarm extends ProcessTableFunction<RowData> implements S
         boolean isAlert = transition.level() != null;
         return GenericRowData.of(
                 StringData.fromString(transition.alertId()),
-                isAlert ? StringData.fromString("BD" + transition.level()) : null,
+                isAlert ? StringData.fromString(AlarmLevels.rule(transition.level())) : null,
                 transition.level(),
                 StringData.fromString(transition.kind().text()),
                 TimestampData.fromEpochMillis(transition.atMillis()),

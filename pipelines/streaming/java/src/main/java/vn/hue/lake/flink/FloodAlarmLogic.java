@@ -3,22 +3,21 @@ package vn.hue.lake.flink;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.OptionalLong;
 
 /**
- * Raises and clears the alarm levels of one station as its readings arrive. Plain Java: no clock, no Flink.
+ * Raises and clears the alarm levels of one station as its readings arrive: the three legal ones, and the historical
+ * record. Plain Java: no clock, no Flink.
  *
  * <p>A level is raised by the first reading at or above its threshold, at once. It is cleared by the first reading that
  * comes, by event time, at least {@code holdMillis} after the stage fell below the threshold less the hysteresis and has
  * stayed there. Silence clears nothing. A reading older than the newest one is not evaluated but reported as ignored; one
  * of the same time is (a correction). Failed and missing readings (QC flags 4 and 9) change nothing and report nothing.
- * While no threshold is valid at a reading's time its level stays as it is.
+ * While no threshold is valid at a reading's time its level stays as it is. A record that a flood sets is in force from
+ * a later day on, so that the night itself is measured against the record that was known before it.
  */
 final class FloodAlarmLogic {
-
-    /** QC flags of readings that may neither raise nor clear (QARTOD: fail, missing). */
-    private static final int QC_FAIL = 4;
-    private static final int QC_MISSING = 9;
 
     /** What happened to a level. */
     enum Kind {
@@ -92,7 +91,7 @@ final class FloodAlarmLogic {
 
     /** Evaluates one reading, updates the state and returns the transitions, lowest level first. */
     List<Transition> evaluate(State state, Reading reading) {
-        if (reading.stageMillimetres == null || isUnusable(reading.qcFlag)) {
+        if (reading.stageMillimetres == null || !QcFlags.isUsable(reading.qcFlag)) {
             return List.of();
         }
         if (state.newestMillis != null && reading.observedAtMillis < state.newestMillis) {
@@ -160,16 +159,13 @@ final class FloodAlarmLogic {
         return null;
     }
 
-    private static boolean isUnusable(Integer qcFlag) {
-        return qcFlag != null && (qcFlag == QC_FAIL || qcFlag == QC_MISSING);
-    }
-
     private static Transition ignored(Reading reading) {
         String id = "ignored|" + reading.stationId + "|" + reading.rawPartition + "|" + reading.rawOffset;
         return new Transition(Kind.IGNORED_OLDER, id, null, reading.observedAtMillis, null, null, null);
     }
 
     private static String alertId(int level, Reading reading, long raisedAtMillis) {
-        return "bd" + level + "|" + reading.stationId + "|" + Instant.ofEpochMilli(raisedAtMillis);
+        return AlarmLevels.rule(level).toLowerCase(Locale.ROOT) + "|" + reading.stationId + "|"
+                + Instant.ofEpochMilli(raisedAtMillis);
     }
 }

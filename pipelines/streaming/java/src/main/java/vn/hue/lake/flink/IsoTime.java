@@ -22,13 +22,13 @@ public final class IsoTime {
 
     private IsoTime() {}
 
-    /** Returns the days since 1970-01-01, or null if the text is no date. */
-    static Integer date(char[] text, int offset, int length) {
+    /** Returns the days since 1970-01-01, or null if the text (UTF-8) is no date. */
+    static Integer date(byte[] text, int offset, int length) {
         return length == DATE_LENGTH ? epochDay(text, offset) : null;
     }
 
     /** Returns the timestamp cut to the column's precision (0 to 9), or null if the text is none. */
-    public static TimestampData timestamp(char[] text, int offset, int length, int precision, boolean zoned) {
+    public static TimestampData timestamp(byte[] text, int offset, int length, int precision, boolean zoned) {
         int end = length;
         if (zoned) {
             if (length == 0 || text[offset + length - 1] != 'Z') {
@@ -69,7 +69,7 @@ public final class IsoTime {
         return TimestampData.fromEpochMillis(millis, nanos % 1_000_000);
     }
 
-    private static Integer epochDay(char[] text, int offset) {
+    private static Integer epochDay(byte[] text, int offset) {
         int year = number(text, offset, 4);
         int month = number(text, offset + 5, 2);
         int day = number(text, offset + 8, 2);
@@ -84,7 +84,7 @@ public final class IsoTime {
     }
 
     /** Returns the digits' value, or -1 if one of them is no digit. */
-    private static int number(char[] text, int offset, int digits) {
+    private static int number(byte[] text, int offset, int digits) {
         int value = 0;
         for (int i = offset; i < offset + digits; i++) {
             int digit = text[i] - '0';

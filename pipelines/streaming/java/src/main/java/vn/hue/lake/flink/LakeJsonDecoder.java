@@ -15,7 +15,8 @@ import org.apache.flink.table.data.StringData;
 import org.apache.flink.table.types.logical.RowType;
 
 /**
- * Decodes one flat JSON object into one row, in one pass, and never throws.
+ * Decodes one flat JSON object into one row, in one pass, and never throws. What senders usually send takes a short way,
+ * {@link UsualRecord}, with the same result.
  *
  * <p>{@code _raw} holds the record's bytes (the first {@value #MAX_RAW_BYTES} of them) whether or not it could be decoded:
  * a job refuses decoded records too, a clock in 2030 for one, and a refused record keeps its bytes. A record that
@@ -48,6 +49,7 @@ final class LakeJsonDecoder {
 
     private record Column(int index, String name, FieldDecoder decoder) {}
 
+    private final UsualRecord usual;
     private final JsonFactory json;
     private final ObjectMapper mapper;
     private final Map<String, Column> columns = new HashMap<>();
@@ -57,6 +59,7 @@ final class LakeJsonDecoder {
 
     /** Builds the decoders of the row's columns; {@code _raw} and {@code _err} are found by name and never decoded. */
     LakeJsonDecoder(RowType rowType) {
+        usual = new UsualRecord(rowType);
         json = JsonFactory.builder()
                 // As Flink's json format: a raw tab inside a string is no reason to lose a reading.
                 .enable(JsonReadFeature.ALLOW_UNESCAPED_CONTROL_CHARS)
@@ -68,8 +71,8 @@ final class LakeJsonDecoder {
         rawIndex = rowType.getFieldIndex(RAW_COLUMN);
         errorIndex = rowType.getFieldIndex(ERROR_COLUMN);
         for (int i = 0; i < arity; i++) {
-            if (i != rawIndex && i != errorIndex) {
-                String name = rowType.getFieldNames().get(i);
+            String name = rowType.getFieldNames().get(i);
+            if (!isReserved(name)) {
                 columns.put(name, new Column(i, name, FieldDecoders.of(rowType.getTypeAt(i))));
             }
         }
@@ -86,16 +89,18 @@ final class LakeJsonDecoder {
         if (!Utf8.isJsonText(message)) {
             return refuse(message, "malformed");
         }
+        GenericRowData row = withRaw(message);
+        return usual.read(message, row) ? row : decodeAnything(message);
+    }
+
+    /** Decodes well-formed UTF-8 of any kind. */
+    GenericRowData decodeAnything(byte[] message) {
         try (JsonParser parser = json.createParser(message)) {
             JsonToken first = parser.nextToken();
             if (first == null) {
                 return refuse(message, "empty");
             }
-            GenericRowData row = new GenericRowData(arity);
-            if (rawIndex >= 0) {
-                // The array itself, no copy: a job may still have to refuse what could be decoded.
-                row.setField(rawIndex, kept(message));
-            }
+            GenericRowData row = withRaw(message);
             String fault = first == JsonToken.START_OBJECT ? readObject(parser, row) : skipValue(parser);
             if (parser.nextToken() != null) {
                 return refuse(message, "malformed");
@@ -136,6 +141,11 @@ final class LakeJsonDecoder {
         return "not_an_object";
     }
 
+    /** Whether the format itself fills this column. */
+    static boolean isReserved(String column) {
+        return column.equals(RAW_COLUMN) || column.equals(ERROR_COLUMN);
+    }
+
     private static boolean isRefusalMarker(byte[] message) {
         int length = REFUSAL_PREFIX.length;
         return message.length >= length && Arrays.equals(message, 0, length, REFUSAL_PREFIX, 0, length);
@@ -150,15 +160,21 @@ final class LakeJsonDecoder {
         }
     }
 
+    /** A row of NULLs but for the bytes: the array itself, no copy, since a job may refuse what could be decoded. */
+    private GenericRowData withRaw(byte[] message) {
+        GenericRowData row = new GenericRowData(arity);
+        if (rawIndex >= 0 && message != null) {
+            row.setField(rawIndex, kept(message));
+        }
+        return row;
+    }
+
     private static byte[] kept(byte[] message) {
         return message.length > MAX_RAW_BYTES ? Arrays.copyOf(message, MAX_RAW_BYTES) : message;
     }
 
     private GenericRowData refuse(byte[] message, String reason) {
-        GenericRowData row = new GenericRowData(arity);
-        if (rawIndex >= 0 && message != null) {
-            row.setField(rawIndex, kept(message));
-        }
+        GenericRowData row = withRaw(message);
         if (errorIndex >= 0) {
             row.setField(errorIndex, StringData.fromString(reason));
         }

@@ -25,6 +25,11 @@ final class Numbers {
 
     private Numbers() {}
 
+    /** Returns 10 to the power of {@code exponent}, 0 to 18. */
+    static long powerOfTen(int exponent) {
+        return POWERS_OF_TEN[exponent];
+    }
+
     /** Parses a decimal number with an optional exponent, or returns null. */
     static BigDecimal parse(String text) {
         String trimmed = text.trim();
@@ -78,39 +83,18 @@ final class Numbers {
     }
 
     /**
-     * The fast way for what sensors send: digits with at most {@code scale} decimals. Null if the text is anything else;
-     * then {@link #decimal} decides.
+     * The decimal of a number with at most 18 digits, {@code decimals} of them behind the point; OVERFLOW if the type
+     * cannot hold it. Null if it must be rounded or the type is a long one: then {@link #decimal} decides.
      */
-    static Object shortDecimal(char[] text, int offset, int length, int precision, int scale) {
-        if (precision > MAX_SHORT_DIGITS || length > MAX_SHORT_DIGITS) {
+    static Object ofDigits(long unscaled, int decimals, int precision, int scale) {
+        int missing = scale - decimals;
+        if (precision > MAX_SHORT_DIGITS || missing < 0) {
             return null;
         }
-        int end = offset + length;
-        boolean negative = length > 0 && text[offset] == '-';
-        long unscaled = 0;
-        int fraction = -1;
-        for (int i = negative ? offset + 1 : offset; i < end; i++) {
-            char c = text[i];
-            if (c >= '0' && c <= '9') {
-                unscaled = unscaled * 10 + (c - '0');
-                if (fraction >= 0) {
-                    fraction++;
-                }
-            } else if (c == '.' && fraction < 0) {
-                fraction = 0;
-            } else {
-                return null;
-            }
-        }
-        int missing = scale - Math.max(fraction, 0);
-        if (missing < 0) {
-            return null;
-        }
-        if (unscaled >= POWERS_OF_TEN[precision - missing]) {
+        if (Math.abs(unscaled) >= POWERS_OF_TEN[precision - missing]) {
             return OVERFLOW;
         }
-        unscaled *= POWERS_OF_TEN[missing];
-        return DecimalData.fromUnscaledLong(negative ? -unscaled : unscaled, precision, scale);
+        return DecimalData.fromUnscaledLong(unscaled * POWERS_OF_TEN[missing], precision, scale);
     }
 
     /** The power of ten of the first digit. In long arithmetic: the scale may be near the end of the int range. */

@@ -10,6 +10,7 @@ import org.apache.flink.table.types.DataType;
 import org.apache.flink.table.types.inference.CallContext;
 import org.apache.flink.table.types.inference.StaticArgument;
 import org.apache.flink.table.types.inference.StaticArgumentTrait;
+import org.apache.flink.table.types.logical.DecimalType;
 import org.apache.flink.table.types.logical.LogicalType;
 import org.apache.flink.table.types.logical.LogicalTypeRoot;
 import org.apache.flink.table.types.logical.RowType;
@@ -51,18 +52,36 @@ final class TableColumns {
         return index;
     }
 
+    /** Returns the precision of a decimal column that fits a long and has exactly this many decimals. */
+    int decimalPrecision(int index, int scale) {
+        DecimalType type = (DecimalType) type(index);
+        if (type.getScale() != scale || type.getPrecision() > 18) {
+            throw new ValidationException(function + ": column " + name(index) + " has type " + type
+                    + "; declare it with a scale of " + scale + " and a precision up to 18.");
+        }
+        return type.getPrecision();
+    }
+
     /**
-     * The table argument that reads Flink's internal rows.
+     * The table argument, one partition of rows at a time, that reads Flink's internal rows.
      *
      * <p>Flink 2.3 ignores the class that an untyped table argument asks for and hands out rows of Java objects, which
      * cost more than the function itself. Only a typed argument gets internal ones, so that the specialised function
      * declares the type of the very table that it is called with ({@code null} before that).
      */
     static StaticArgument argument(DataType tableType, StaticArgumentTrait... traits) {
-        EnumSet<StaticArgumentTrait> all = EnumSet.of(StaticArgumentTrait.SET_SEMANTIC_TABLE, traits);
+        return argument(tableType, EnumSet.of(StaticArgumentTrait.SET_SEMANTIC_TABLE, traits));
+    }
+
+    /** The table argument of a function that looks at each row alone; otherwise like {@link #argument}. */
+    static StaticArgument rows(DataType tableType, StaticArgumentTrait... traits) {
+        return argument(tableType, EnumSet.of(StaticArgumentTrait.ROW_SEMANTIC_TABLE, traits));
+    }
+
+    private static StaticArgument argument(DataType tableType, EnumSet<StaticArgumentTrait> traits) {
         return tableType == null
-                ? StaticArgument.table("input", RowData.class, false, all)
-                : StaticArgument.table("input", tableType.bridgedTo(RowData.class), false, all);
+                ? StaticArgument.table("input", RowData.class, false, traits)
+                : StaticArgument.table("input", tableType.bridgedTo(RowData.class), false, traits);
     }
 
     DataType tableType() {

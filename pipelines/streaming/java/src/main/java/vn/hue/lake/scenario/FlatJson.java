@@ -79,7 +79,8 @@ public final class FlatJson {
 
     /** Returns an instant written as {@code 2025-10-27T13:00:00.5Z} in milliseconds since 1970; null if it is none. */
     static Long millis(String text) {
-        TimestampData time = IsoTime.timestamp(text.toCharArray(), 0, text.length(), 3, true);
+        byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
+        TimestampData time = IsoTime.timestamp(bytes, 0, bytes.length, 3, true);
         return time == null ? null : time.getMillisecond();
     }
 }

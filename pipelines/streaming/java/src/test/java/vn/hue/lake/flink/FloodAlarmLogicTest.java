@@ -138,6 +138,37 @@ class FloodAlarmLogicTest {
         assertEquals(3300, transitions.get(0).thresholdMillimetres());
     }
 
+    /** The nights of Phú Ốc: a record that a night sets is in force from the next day on, and not on the night itself. */
+    @Test
+    void theRecordIsTheOneThatWasKnownBeforeTheNight() {
+        FloodAlarmLogic records = new FloodAlarmLogic(
+                AlarmLevels.parse("71518|4|5.24|2020-12-31T17:00:00Z|2025-10-27T17:00:00Z;"
+                        + "71518|4|5.25|2025-10-27T17:00:00Z|2025-10-29T17:00:00Z;"
+                        + "71518|4|5.27|2025-10-29T17:00:00Z|2025-11-03T17:00:00Z;71518|4|5.31|2025-11-03T17:00:00Z|"),
+                100,
+                30 * MINUTE);
+        Object[][] night = {
+            {"2025-10-27T06:50:00Z", 5.239}, {"2025-10-27T07:00:00Z", 5.25}, {"2025-10-27T12:00:00Z", 5.13},
+            {"2025-10-27T13:00:00Z", 5.06}, {"2025-10-29T10:00:00Z", 5.249}, {"2025-10-29T11:00:00Z", 5.27},
+            {"2025-10-29T15:00:00Z", 5.0}, {"2025-10-29T16:00:00Z", 5.0}, {"2025-11-03T05:00:00Z", 5.269},
+            {"2025-11-03T06:00:00Z", 5.31}, {"2025-11-03T18:00:00Z", 5.30},
+        };
+        for (Object[] each : night) {
+            long at = Instant.parse((String) each[0]).toEpochMilli();
+            long stage = Math.round((Double) each[1] * 1000);
+            records.evaluate(state, new FloodAlarmLogic.Reading("71518", at, stage, 1, 0, 0L))
+                    .forEach(t -> seen.add(t.alertId() + " " + t.kind().text() + " " + t.thresholdMillimetres()));
+        }
+        assertEquals(
+                List.of(
+                        "record|71518|2025-10-27T07:00:00Z raise 5240",
+                        "record|71518|2025-10-27T07:00:00Z clear 5240",
+                        "record|71518|2025-10-29T11:00:00Z raise 5250",
+                        "record|71518|2025-10-29T11:00:00Z clear 5250",
+                        "record|71518|2025-11-03T06:00:00Z raise 5270"),
+                seen);
+    }
+
     @Test
     void anUnknownStationRaisesNothing() {
         assertTrue(logic.evaluate(state, new FloodAlarmLogic.Reading("x", START, 9000L, 1, 0, 0L)).isEmpty());
@@ -148,7 +179,7 @@ class FloodAlarmLogicTest {
             strings = {
                 "",
                 "71520|1|1.0|2020-03-20T00:00:00Z",
-                "71520|4|1.0|2020-03-20T00:00:00Z|",
+                "71520|5|1.0|2020-03-20T00:00:00Z|",
                 "71520|1|high|2020-03-20T00:00:00Z|",
                 "71520|1|1.0005|2020-03-20T00:00:00Z|",
                 "71520|1|1.0|2020-03-20|",

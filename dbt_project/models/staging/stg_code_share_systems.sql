@@ -1,0 +1,6 @@
+with code_share_systems as (
+    select code
+    from {{ source('silver', 'code_share_systems') }}
+)
+
+select * from code_share_systems

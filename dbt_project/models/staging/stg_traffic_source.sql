@@ -1,0 +1,10 @@
+with traffic_source as (
+    select
+        agency_id,
+        traffic_source_kind,
+        work_status,
+        origin
+    from {{ source('silver', 'traffic_source') }}
+)
+
+select * from traffic_source

@@ -1,0 +1,89 @@
+"""What a gateway does beside taking records: looks at contracts and registers, remembers devices, writes its status."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from datetime import UTC, datetime
+
+from deltalake.exceptions import DeltaError
+
+from pipelines.contracts.errors import ContractErrors
+from pipelines.gateway.core import Core
+from pipelines.gateway.devices import Heard
+from pipelines.gateway.quarantine import Quarantine
+from pipelines.gateway.state import report, write_report
+from pipelines.runtime.contracts import registry_of, signature
+from pipelines.runtime.errors import LakeError
+
+log = logging.getLogger(__name__)
+PERIOD_S = 5.0
+
+
+class Housekeeper:
+    """A thread beside a core; use it as a context manager. It takes up changed contracts without a restart."""
+
+    def __init__(self, core: Core, period_s: float = PERIOD_S) -> None:
+        """Nothing runs yet; what was heard of devices before is remembered."""
+        self._core, self._period_s = core, period_s
+        self._quarantine = Quarantine(core.settings)
+        self._heard = Heard(self._quarantine.db)
+        core.devices.heard.update(self._heard.load())
+        self._saved_at = datetime.now(UTC)
+        self._contracts = signature(core.settings)
+        self._problem: str | None = None
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="gateway-housekeeping", daemon=True)
+
+    def __enter__(self) -> Housekeeper:
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Do everything once more, and end."""
+        self._ends.set()
+        self._thread.join()
+        self._quarantine.close()
+
+    def _run(self) -> None:
+        while not self._ends.wait(self._period_s):
+            self._once()
+        self._once()
+
+    def _once(self) -> None:
+        try:
+            self.look()
+        except (OSError, sqlite3.DatabaseError, DeltaError, LakeError) as error:
+            # It says so and tries again: records go on.
+            log.exception("housekeeping failed; trying again")
+            self._problem = str(error)
+
+    def look(self) -> None:
+        """One round.
+
+        Raises:
+            OSError, sqlite3.DatabaseError, DeltaError, LakeError: a file or table cannot be read or written.
+        """
+        self._problem = self._reload()
+        self._core.devices.refresh(self._core.registry)
+        now = datetime.now(UTC)
+        self._heard.save(self._core.devices.heard, self._saved_at)
+        self._saved_at = now
+        silence = self._core.devices.silence(self._core.registry.streams(), self._quarantine.counts(), now)
+        write_report(self._core.settings, report(self._core.settings, self._core.state, silence, self._problem))
+
+    def _reload(self) -> str | None:
+        """Take up contracts that changed; a half-edited file changes nothing yet, and is named."""
+        seen = signature(self._core.settings)
+        if seen == self._contracts:
+            return None
+        try:
+            registry = registry_of(self._core.settings)
+        except ContractErrors as errors:
+            return f"contracts not reloaded: {errors}"
+        self._core.use(registry)
+        self._contracts = seen
+        log.info("contracts were taken up again")
+        return None

@@ -1,0 +1,146 @@
+"""What a gateway says of itself: to `/ready`, to Prometheus, and in a file that `lake status` reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines.gateway.devices import Silence
+from pipelines.runtime.settings import Settings
+from pipelines.runtime.status import Section, status_sections
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the core saw last, at most a second ago.
+
+    `waiting` counts spooled records by dataset, `damaged` those that the disk changed; `problems` says why records of
+    a dataset wait although Kafka answers; `outcomes` counts records by dataset and outcome since the start.
+    """
+
+    is_connected: bool
+    last_error: str
+    waiting: Mapping[str, int]
+    spool_bytes: int
+    spool_limit_bytes: int
+    is_spool_full: bool
+    damaged: int
+    problems: Mapping[str, str]
+    in_flight_bytes: int
+    outcomes: Mapping[tuple[str, str], int]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether records can be taken: Kafka answers, or the spool has room."""
+        return self.is_connected or not self.is_spool_full
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The status file of a gateway; `written_at` is ISO 8601 UTC, `problem` what keeps it from its contracts."""
+
+    namespace: str
+    pid: int
+    written_at: str
+    kafka: str
+    waiting: Mapping[str, int]
+    spool_bytes: int
+    spool_limit_bytes: int
+    damaged: int
+    problems: Mapping[str, str]
+    accepted: int
+    refused: int
+    problem: str | None
+    devices: tuple[Silence, ...]
+
+
+_TITLE, _COLUMNS = "Cửa nhận dữ liệu — Gateway", ("gateway", "state")
+_TAKEN = frozenset({"accepted", "spooled"})
+_NOT_TAKEN = frozenset({"busy", "throttled"})
+
+
+def report(settings: Settings, state: State, devices: tuple[Silence, ...], problem: str | None) -> Report:
+    """What is written down of a state."""
+    counts = state.outcomes.items()
+    return Report(
+        namespace=settings.namespace,
+        pid=os.getpid(),
+        written_at=datetime.now(UTC).isoformat(),
+        kafka="connected" if state.is_connected else state.last_error or "away",
+        waiting=state.waiting,
+        spool_bytes=state.spool_bytes,
+        spool_limit_bytes=state.spool_limit_bytes,
+        damaged=state.damaged,
+        problems=state.problems,
+        accepted=sum(count for (_, outcome), count in counts if outcome in _TAKEN),
+        refused=sum(count for (_, outcome), count in counts if outcome not in _TAKEN | _NOT_TAKEN),
+        problem=problem,
+        devices=devices,
+    )
+
+
+def report_path(settings: Settings) -> Path:
+    """`<state>/gateway/<namespace>/status.json`."""
+    return settings.state / "gateway" / settings.namespace / "status.json"
+
+
+def write_report(settings: Settings, told: Report) -> None:
+    """Replace the status file by an atomic rename."""
+    path = report_path(settings)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".status-")
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        json.dump(asdict(told), stream, ensure_ascii=False)
+    os.replace(temporary, path)
+
+
+def read_report(settings: Settings) -> Report | None:
+    """The last status; None when no gateway ever ran in this namespace."""
+    try:
+        values: dict[str, Any] = json.loads(report_path(settings).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    devices = tuple(Silence(**{**item, "names": tuple(item["names"])}) for item in values["devices"])
+    return Report(**{**values, "devices": devices})
+
+
+def summary(told: Report) -> Iterator[tuple[str, str]]:
+    """A report in a few lines for people: what, and how it is."""
+    yield "Kafka", told.kafka
+    yield "đã nhận · taken", f"{told.accepted:,}"
+    yield "từ chối, được giữ · refused, kept", f"{told.refused:,}"
+    waiting = ", ".join(f"{name} {count:,}" for name, count in told.waiting.items())
+    spool = f"{told.spool_bytes / 2**20:.1f} / {told.spool_limit_bytes / 2**20:.0f} MB"
+    yield "chờ trên đĩa · spooled", f"{waiting} ({spool})" if waiting else f"0 ({spool})"
+    if told.damaged:
+        yield "đĩa làm hỏng · damaged", f"{told.damaged:,}"
+    yield from told.problems.items()
+    if told.problem:
+        yield "lỗi · problem", told.problem
+    silent = [f"{row.dataset} {row.silent} ({', '.join(row.names)})" for row in told.devices if row.silent]
+    if silent:
+        yield "thiết bị im lặng · silent devices", "; ".join(silent)
+    unknown = [f"{row.dataset} {row.unknown}" for row in told.devices if row.unknown]
+    if unknown:
+        yield "bản ghi của thiết bị lạ · records of unknown devices", "; ".join(unknown)
+    unchecked = [f"{row.dataset} ({row.register})" for row in told.devices if not row.is_checked]
+    if unchecked:
+        yield "chưa có danh mục, không kiểm · no register yet, not checked", ", ".join(unchecked)
+
+
+def section(settings: Settings) -> Section:
+    """The gateway in `lake status`; without rows where none ever ran."""
+    told = read_report(settings)
+    if told is None:
+        return Section(_TITLE, _COLUMNS, ())
+    is_good = not (told.problems or told.problem or told.damaged or told.waiting or any(r.silent for r in told.devices))
+    return Section(_TITLE, _COLUMNS, tuple(summary(told)), is_good)
+
+
+status_sections.append(section)

@@ -1,0 +1,241 @@
+"""A situation in words: the wording and the wards of the code lists, the outlines of the wards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pipelines.contracts.registry import Registry
+from pipelines.publishing.cap.message import HUE, Area, Info, Message, MsgType, Reference, Ring, Status
+from pipelines.publishing.cap.situations import Situation
+from pipelines.runtime.errors import LakeError
+from pipelines.runtime.settings import Settings
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Everything that a message is made of beside its situation: the namespace's code lists and outlines."""
+
+    namespace: str
+    sender: str
+    sender_names: Mapping[str, str]
+    stations: Mapping[str, Mapping[str, Any]]
+    templates: Mapping[int, Mapping[str, Any]]
+    areas: Mapping[str, tuple[tuple[int, Area], ...]]
+
+    @classmethod
+    def open(cls, settings: Settings, registry: Registry) -> Desk:
+        """Read the code lists and the outlines of the wards.
+
+        Raises:
+            LakeError: the outlines are missing or lack a ward.
+        """
+        owner = registry.dataset("alert_cap").owner
+        agency = next(row for row in registry.code_list("agencies").rows if row["code"] == owner)
+        wards = {row["ward_code"]: row for row in registry.code_list("wards").rows}
+        rings = outlines(settings.home / "data" / "wards" / "wards.geojson")
+        areas: dict[str, list[tuple[int, Area]]] = {}
+        for row in registry.code_list("alert_areas").rows:
+            code = row["ward_code"]
+            if code not in rings:
+                raise LakeError(
+                    f"data/wards/wards.geojson has no ward {code}.", "Restore the file, or mend alert_areas."
+                )
+            area = Area(code, wards[code]["name_vi"], rings[code])
+            areas.setdefault(row["station_id"], []).append((row["alarm_level"], area))
+        return cls(
+            settings.namespace,
+            f"hue-lakehouse.{owner}",
+            {"vi": agency["name_vi"], "en": agency["name_en"]},
+            {row["station_id"]: row for row in registry.code_list("stations").rows},
+            {row["alarm_level"]: row for row in registry.code_list("cap_templates").rows},
+            {station: tuple(found) for station, found in areas.items()},
+        )
+
+    @property
+    def validity(self) -> Mapping[int, timedelta]:
+        """How long a message of each level holds."""
+        return {level: timedelta(hours=row["validity_h"]) for level, row in self.templates.items()}
+
+    def identifier(self, situation: Situation, status: Status) -> str:
+        """The identifier of the message about a situation; a draft and what is released from it are two messages."""
+        suffix = "" if status == "Actual" else f".{status.lower()}"
+        return f"HUE-{self.namespace}-{situation.name}{suffix}"
+
+    def wards(self, station_id: str, level: int) -> tuple[Area, ...]:
+        """The wards that a level of a station concerns, sorted by code.
+
+        Raises:
+            LakeError: the code list ``alert_areas`` names none.
+        """
+        found = {area.ward_code: area for since, area in self.areas.get(station_id, ()) if since <= level}
+        if not found:
+            raise LakeError(
+                f"No ward is warned of level {level} at {station_id}.",
+                "Add its wards to schemas/codelists/alert_areas.yaml.",
+            )
+        return tuple(found[code] for code in sorted(found))
+
+
+def outlines(path: Path) -> Mapping[str, tuple[Ring, ...]]:
+    """The outer rings of every ward of a GeoJSON file, latitude first.
+
+    Raises:
+        LakeError: the file is missing.
+    """
+    if not path.is_file():
+        raise LakeError(f"The outlines {path} are missing.", "They are part of the project: restore the folder data/.")
+    found: dict[str, tuple[Ring, ...]] = {}
+    for feature in json.loads(path.read_text(encoding="utf-8"))["features"]:
+        geometry = feature["geometry"]
+        parts = [geometry["coordinates"]] if geometry["type"] == "Polygon" else geometry["coordinates"]
+        rings = tuple(tuple((lat, lon) for lon, lat in part[0]) for part in parts)
+        found[feature["properties"]["ward_code"]] = rings
+    return found
+
+
+def compose(
+    desk: Desk,
+    situation: Situation,
+    *,
+    status: Status,
+    msg_type: MsgType,
+    highest_level: int,
+    sent: datetime | None = None,
+    references: tuple[Reference, ...] = (),
+) -> Message:
+    """The message about a situation.
+
+    ``highest_level``: the highest level that its chain has had, whose wards are all told when the water falls.
+    ``sent``: when it is sent, else the arrival clock of the situation.
+    """
+    moment = sent or situation.sent
+    template = desk.templates[situation.level]
+    return Message(
+        identifier=desk.identifier(situation, status),
+        sender=desk.sender,
+        sent=moment,
+        status=status,
+        msg_type=msg_type,
+        response_type=template["cap_response_type"],
+        urgency=template["cap_urgency"],
+        severity=template["cap_severity"],
+        certainty=template["cap_certainty"],
+        expires=moment + timedelta(hours=template["validity_h"]),
+        infos=(_info(desk, situation, status, "vi"), _info(desk, situation, status, "en")),
+        areas=desk.wards(situation.station_id, max(situation.level, highest_level)),
+        references=references,
+        note=_NOTES.get(status, ""),
+        parameters={
+            "station_id": situation.station_id,
+            "alarm_level": str(situation.level),
+            "stage_m": str(situation.stage_m),
+            "threshold_m": str(situation.threshold_m),
+            "observed_at": situation.at.astimezone(HUE).isoformat(),
+            "origin": situation.origin,
+        },
+    )
+
+
+def compose_withdrawal(
+    desk: Desk,
+    withdrawn: Reference,
+    *,
+    station_id: str,
+    level: int,
+    status: Status,
+    sent: datetime,
+    reason: str,
+) -> Message:
+    """The message with which a person takes an earlier one back; ``reason`` is told to the public."""
+    template, station = desk.templates[0], desk.stations[station_id]
+    values = {"river": station["river_name"], "station": station["name_vi"]}
+    return Message(
+        identifier=f"{withdrawn.identifier}.cancel",
+        sender=desk.sender,
+        sent=sent,
+        status=status,
+        msg_type="Cancel",
+        response_type=template["cap_response_type"],
+        urgency=template["cap_urgency"],
+        severity=template["cap_severity"],
+        certainty=template["cap_certainty"],
+        expires=sent + timedelta(hours=template["validity_h"]),
+        infos=tuple(
+            Info(
+                language="vi-VN" if language == "vi" else "en-US",
+                event=_EVENTS[language].format(**values),
+                sender_name=desk.sender_names[language],
+                headline=_PREFIXES.get((status, language), "") + _WITHDRAWALS[language].format(**values),
+                description=reason,
+                instruction=_WITHDRAWN[language],
+            )
+            for language in ("vi", "en")
+        ),
+        areas=desk.wards(station_id, level),
+        references=(withdrawn,),
+        note=_NOTES.get(status, ""),
+        parameters={"station_id": station_id},
+    )
+
+
+_WITHDRAWALS = {
+    "vi": "Huỷ bản tin cảnh báo lũ sông {river} tại {station}",
+    "en": "The flood alert for the {river} River at {station} is withdrawn",
+}
+_WITHDRAWN = {
+    "vi": "Bản tin nêu trên không còn hiệu lực; theo dõi tin lũ trên Hue-S.",
+    "en": "The alert named above no longer holds; follow the flood news on Hue-S.",
+}
+_NOTES = {
+    "Exercise": "Diễn tập: số liệu phát lại hoặc tổng hợp, không phải lũ thật. Exercise: replayed or synthetic data.",
+    "Draft": "Dự thảo, chưa được duyệt phát. Draft, not released.",
+}
+_PREFIXES = {
+    ("Exercise", "vi"): "[DIỄN TẬP] ",
+    ("Exercise", "en"): "[EXERCISE] ",
+    ("Draft", "vi"): "[DỰ THẢO] ",
+    ("Draft", "en"): "[DRAFT] ",
+}
+_EVENTS = {"vi": "Lũ sông {river}", "en": "Flood of the {river} River"}
+_DESCRIPTIONS = {
+    "vi": "Trạm {station} đo được {stage} m lúc {at} (ngưỡng {threshold} m).",
+    "en": "The gauge {station} measured {stage} m at {at} (threshold {threshold} m).",
+}
+
+
+def _info(desk: Desk, situation: Situation, status: Status, language: str) -> Info:
+    station, template = desk.stations[situation.station_id], desk.templates[situation.level]
+    values = {
+        "river": station["river_name"],
+        "station": station["name_vi"],
+        "stage": _metres(situation.stage_m, language),
+        "threshold": _metres(situation.threshold_m, language),
+        "at": situation.at.astimezone(HUE).strftime("%H:%M %d/%m/%Y" if language == "vi" else "%H:%M %Y-%m-%d"),
+    }
+    prefix = _PREFIXES.get((status, language), "")
+    return Info(
+        language="vi-VN" if language == "vi" else "en-US",
+        event=_EVENTS[language].format(**values),
+        sender_name=desk.sender_names[language],
+        headline=prefix + _filled(template[f"headline_{language}"], values),
+        description=_DESCRIPTIONS[language].format(**values),
+        instruction=template[f"instruction_{language}"],
+    )
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    """Fill in what is known; an unknown placeholder stays, and the rules refuse the message for it."""
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
+
+
+def _metres(value: Decimal, language: str) -> str:
+    text = f"{value:.2f}"
+    return text.replace(".", ",") if language == "vi" else text
