@@ -64,10 +64,13 @@ def list_scenarios(as_json: Annotated[bool, typer.Option("--json", help="Print J
         return
     table = Table("mã", "tên", "cơ quan", "mức", "trạng thái", "như tệp", "đang chạy", title="Kịch bản — scenarios")
     for row in rows:
-        as_file = "✓" if row["as_the_file"] else "✗ lake scenarios publish"
+        as_file = "✓" if row["as_the_file"] else "✗"
         cells = (row["scenario"], row["title"], row["agency"], row["severity"], row["state"], as_file, row["open_runs"])
         table.add_row(*(str(cell) for cell in cells))
+    table.columns[0].no_wrap = True
     _console.print(table)
+    if not all(row["as_the_file"] for row in rows):
+        _console.print("✗ công việc chưa biết bản này — the job does not know it so: lake scenarios publish --by …")
 
 
 def _state(record: RuleRecord | None) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import timedelta
-from decimal import Decimal
 
 from pipelines.contracts.errors import ContractError, Finding
-from pipelines.contracts.model import SCENARIO_JOB, CodeList, ContractField, Dataset
+from pipelines.contracts.model import SCENARIO_JOB, ContractField, Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.scenario import (
     CITY,
@@ -16,22 +15,20 @@ from pipelines.contracts.scenario import (
     WARD,
     Absence,
     CapDraft,
-    Change,
     Condition,
     Delta,
     Frozen,
-    Operand,
     Scenario,
     Threshold,
 )
 from pipelines.contracts.scenario_places import group, is_event, is_grouped, names, series
+from pipelines.contracts.scenario_values import listed, value_findings
 
 ScenarioValidator = Callable[[Scenario, Registry], Iterator[Finding]]
 SCENARIO_VALIDATORS: dict[str, ScenarioValidator] = {}
 PLACEHOLDERS = ("scope", "value", "before", "count", "at")
 """What a headline may name in braces."""
 _PLACEHOLDER = re.compile(r"\{([^}]*)\}")
-_ORDERED = ("<", "<=", ">", ">=")
 
 
 def scenario_validator(function: ScenarioValidator) -> ScenarioValidator:
@@ -140,100 +137,16 @@ def scope_is_limited_to_what_exists(scenario: Scenario, registry: Registry) -> I
     known = set(names(scenario.scope, registry.dataset(scenario.datasets[0]), registry))
     for index, code in enumerate(scenario.scope.only if known else ()):
         if code not in known:
-            yield Finding(f"{code!r} is no {scenario.scope.by}", ("scope", "only", index), _allowed(sorted(known)))
+            yield Finding(f"{code!r} is no {scenario.scope.by}", ("scope", "only", index), listed(sorted(known)))
     if scenario.scope.by == CITY and scenario.scope.only:
         yield Finding("the city is one: it cannot be limited", ("scope", "only"), "remove `only`")
-
-
-def _allowed(codes: Sequence[str]) -> str:
-    shown = ", ".join(codes[:40])
-    return f"allowed: {shown}{f' … ({len(codes)})' if len(codes) > 40 else ''}"
 
 
 @scenario_validator
 def values_are_of_the_fields_type(scenario: Scenario, registry: Registry) -> Iterator[Finding]:
     """Numbers are compared with numbers, codes with codes of their list, truth values with true and false."""
     for index, condition, dataset in _conditions(scenario, registry):
-        for name, values in condition.where.items():
-            if name in dataset.has:
-                yield from _of_type(dataset.field(name), values, registry, (*_at(index), "where", name), exact=True)
-        field = getattr(condition, "field", None)
-        if field in dataset.has:
-            yield from _form(condition, dataset.field(str(field)), registry, _at(index))
-
-
-def _form(
-    condition: Condition, item: ContractField, registry: Registry, at: tuple[str | int, ...]
-) -> Iterator[Finding]:
-    if isinstance(condition, Delta | Frozen) and not item.type.is_numeric:
-        numeric = "a form for numbers; for codes there are threshold and change"
-        yield Finding(
-            f"{type(condition).__name__.lower()} of {item.name!r}, which is a {item.type}", (*at, "field"), numeric
-        )
-    if isinstance(condition, Change):
-        for key in ("before", "to"):
-            yield from _of_type(item, getattr(condition, key), registry, (*at, key), exact=True)
-        if item.type.is_numeric and item.type.name not in {"integer", "bigint"}:
-            yield Finding(
-                f"a change of {item.name!r}, which is a {item.type}", (*at, "field"), "use delta for a measure"
-            )
-    if not isinstance(condition, Threshold):
-        return
-    if condition.operator in _ORDERED and not item.type.is_numeric:
-        yield Finding(
-            f"{condition.operator} orders numbers, but {item.name!r} is a {item.type}",
-            (*at, "operator"),
-            "allowed: ==, !=",
-        )
-    if item.type.is_numeric and len(condition.value) > 1:
-        yield Finding(f"{item.name!r} is compared with several numbers", (*at, "value"), "write one; for codes several")
-    yield from _of_type(item, condition.value, registry, (*at, "value"), exact=False)
-    yield from _hysteresis(condition, item, at)
-
-
-def _hysteresis(condition: Threshold, item: ContractField, at: tuple[str | int, ...]) -> Iterator[Finding]:
-    if condition.clear_value is None or not isinstance(condition.value[0], Decimal):
-        if condition.clear_value is not None:
-            yield Finding("a clear value is for a number that is ordered", (*at, "clear_value"), "remove it")
-        return
-    rises = condition.operator in {">", ">="}
-    is_right = condition.clear_value <= condition.value[0] if rises else condition.clear_value >= condition.value[0]
-    if condition.operator not in _ORDERED or not is_right:
-        side = "below" if rises else "above"
-        message = f"clear value {condition.clear_value} of {item.name!r} is on the wrong side of {condition.value[0]}"
-        yield Finding(message, (*at, "clear_value"), f"with {condition.operator} it lies {side} the value, or is equal")
-
-
-def _of_type(
-    item: ContractField, values: Sequence[Operand], registry: Registry, pointer: tuple[str | int, ...], *, exact: bool
-) -> Iterator[Finding]:
-    kind = item.type.name
-    if kind in {"timestamp", "date"} or (exact and kind in {"decimal", "double"}):
-        yield Finding(f"{item.name!r} is a {item.type}: it has no codes to compare", pointer, "use another field")
-        return
-    codes = _list_of(item, registry)
-    for value in values:
-        if kind == "boolean" and not isinstance(value, bool):
-            yield Finding(f"{item.name!r} is true or false, not {_shown(value)}", pointer, "allowed: true, false")
-        elif item.type.is_numeric and not _is_number(value, whole=kind in {"integer", "bigint"}):
-            yield Finding(f"{item.name!r} is of type {item.type}, not {_shown(value)}", pointer, "write a number")
-        elif kind == "string" and not isinstance(value, str):
-            yield Finding(f"{item.name!r} is a text, not {_shown(value)}", pointer, "put it into quotes")
-        elif codes is not None and str(value) not in codes.codes:
-            message = f"{_shown(value)} is no code of {codes.id}"
-            yield Finding(message, pointer, _allowed(codes.codes))
-
-
-def _list_of(item: ContractField, registry: Registry) -> CodeList | None:
-    return next((found for found in registry.code_lists if found.id == item.code_list), None)
-
-
-def _is_number(value: Operand, *, whole: bool) -> bool:
-    return isinstance(value, Decimal) and (not whole or value == value.to_integral_value())
-
-
-def _shown(value: Operand) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, Decimal) else repr(value)
+        yield from value_findings(condition, dataset, registry, _at(index))
 
 
 @scenario_validator
@@ -305,7 +218,7 @@ def codes_are_listed(scenario: Scenario, registry: Registry) -> Iterator[Finding
     for code_list, code, pointer in wanted:
         codes = registry.code_list(code_list).codes
         if code not in codes:
-            yield Finding(f"{code!r} is no code of {code_list}", pointer, _allowed(codes))
+            yield Finding(f"{code!r} is no code of {code_list}", pointer, listed(codes))
 
 
 @scenario_validator
