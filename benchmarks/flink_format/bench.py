@@ -1,4 +1,4 @@
-"""CPU cost of the lake-json format and of Disposition, side by side with what Flink brings.
+"""CPU cost of the lake-json format, of Disposition and of QualityTests, side by side with what Flink brings.
 
 Records of river stage are read from a file and thrown away on a mini cluster with one slot; the figure is records per
 second of CPU time of the whole JVM (reading, decoding, state, garbage collection), the best of the measured runs after
@@ -18,6 +18,18 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = 3
+HEAD = '"event_time": "observed_at", "cadence_ms": 30000'
+SPIKE = '"spike": {"window_ms": 600000, "suspect": "9"}, "rate_of_change": {"window_ms": 600000, "suspect": "99999"}'
+FLAT = '"flat_line": {"tolerance": "0", "suspect_ms": 3600000}'
+WIDE = '"attenuated_signal": {"window_ms": 4320000, "suspect": "0.001"}'
+QUALITY = {
+    "gap": f'{{{HEAD}, "keep_ms": 90000, "gap": {{"suspect_ms": 90000}}}}',
+    "gap, spike, rate over 20 readings": f'{{{HEAD}, "keep_ms": 690000, "gap": {{"suspect_ms": 90000}}, "fields":'
+    f' {{"stage_m": {{{SPIKE}}}}}}}',
+    "all over 144 readings": f'{{{HEAD}, "keep_ms": 4410000, "gap": {{"suspect_ms": 90000}}, "fields":'
+    f' {{"stage_m": {{{SPIKE}, {FLAT}, {WIDE}}}}}}}',
+}
+"""What a contract with few tests asks for, and one with all of them over a day of ten-minute readings."""
 COLUMNS = "station_id STRING, observed_at TIMESTAMP_LTZ(6), stage_m DECIMAL(9, 3), origin STRING, revision INT"
 FORMATS = {
     "json, ignore-parse-errors": "'format' = 'json', 'json.ignore-parse-errors' = 'true',"
@@ -55,7 +67,8 @@ def main(records: int) -> None:
     config.set("pipeline.jars", jars[-1].as_uri())
     config.set("parallelism.default", "1")
     config.set("pipeline.object-reuse", "true")
-    env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION Disposition AS 'vn.hue.lake.flink.Disposition'")
+    for function in ("Disposition", "QualityTests"):
+        env.execute_sql(f"CREATE TEMPORARY SYSTEM FUNCTION {function} AS 'vn.hue.lake.flink.{function}'")
     jvm = next(child for child in psutil.Process().children(recursive=True) if child.name() == "java")
 
     def measure(name: str, insert: str) -> None:
@@ -64,7 +77,7 @@ def main(records: int) -> None:
             before = sum(jvm.cpu_times()[:2])
             env.execute_sql(insert).wait()
             rates.append(records / (sum(jvm.cpu_times()[:2]) - before))
-        print(f"{name:<40}{max(rates[1:]) / 1000:8.0f} thousand records per CPU-second", flush=True)
+        print(f"{name:<56}{max(rates[1:]) / 1000:8.0f} thousand records per CPU-second", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "records.jsonl"
@@ -83,6 +96,7 @@ def main(records: int) -> None:
             CREATE TEMPORARY VIEW parsed AS
             SELECT
                 station_id, observed_at, stage_m, origin, COALESCE(revision, 0) AS `_revision`, FALSE AS `_late`,
+                1 AS `_qc_flag`, CAST(NULL AS STRING) AS `_qc_detail`,
                 COALESCE(CAST(observed_at AS TIMESTAMP_LTZ(3)), CURRENT_TIMESTAMP) AS `_received_at`
             FROM source_1
         """)
@@ -104,6 +118,13 @@ def main(records: int) -> None:
             config.set("state.backend.type", backend)
             measure(f"lake-json, first row by SQL, {backend}", f"INSERT INTO sink {first_row}")
             measure(f"lake-json, Disposition, {backend}", f"INSERT INTO sink {disposition}")
+            for name, tests in QUALITY.items():
+                measure(
+                    f"lake-json, {name}, {backend}",
+                    f"""INSERT INTO sink
+                    SELECT station_id, observed_at, stage_m, _tested_detail FROM QualityTests(
+                        input => TABLE parsed PARTITION BY station_id, tests => CAST('{tests}' AS STRING))""",
+                )
 
 
 if __name__ == "__main__":

@@ -79,7 +79,9 @@ def environment(name: str) -> Path:
     requirements = engines.PEERS / f"{name}.txt"
     stamp = folder / "requirements.txt"
     if not stamp.is_file() or stamp.read_bytes() != requirements.read_bytes():
-        subprocess.run([str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "-r", str(requirements)], check=True)
+        subprocess.run(
+            [str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "-r", str(requirements)], check=True
+        )
         stamp.write_bytes(requirements.read_bytes())
     return folder
 
@@ -153,9 +155,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=8_000_000, help="of the long run; Pathway and Bytewax get fewer")
     parser.add_argument("--detectors", type=int, default=1000)
-    parser.add_argument("--cadence", choices=CADENCES_S, action="append", help="how often a lane reports; default: both")
+    parser.add_argument(
+        "--cadence", choices=CADENCES_S, action="append", help="how often a lane reports; default: both"
+    )
     parser.add_argument("--engines", default=",".join(engines.names()))
-    parser.add_argument("--scale", default="", help="numbers of detectors, one lane each, for our job alone: 100,200000")
+    parser.add_argument(
+        "--scale", default="", help="numbers of detectors, one lane each, for our job alone: 100,200000"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     settings = Settings.load()

@@ -1,4 +1,5 @@
-"""What a validator is and where it points; the validators themselves stand in `validators` and `format_rules`."""
+"""What a validator is and where it points; the validators themselves stand in `validators`,
+`format_rules` and `qc_validators`."""
 
 from __future__ import annotations
 

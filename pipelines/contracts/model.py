@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator as compare
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -268,17 +268,167 @@ class Mart(Model):
     as_of: Name | None = None
 
 
-class Range(Model):
-    """Limits of one field in the QARTOD gross range test: outside ``suspect`` flag 3, outside the field's own
-    minimum and maximum flag 4."""
+QcStatus = Literal["verified", "unverified"]
+"""Whether the limits of a test were seen published, or are our own until somebody who knows confirms them."""
+
+
+class QcTest(Model):
+    """One QARTOD test of one field. A result is 1 pass, 2 not evaluated, 3 suspect, 4 fail or 9 missing."""
+
+    status: QcStatus = "unverified"
+
+
+class Range(QcTest):
+    """Gross range: outside ``suspect`` flag 3; outside ``fail``, else the field's minimum and maximum, flag 4."""
 
     suspect: tuple[Exact, Exact]
+    fail: tuple[Exact, Exact] | None = None
+
+
+class Climatology(QcTest):
+    """Outside what is usual in the month (of Huế), by the rows of the code list ``limits``: flag 3."""
+
+    limits: Name
+
+
+class Lasting(QcTest):
+    """A test of a time: at or above ``suspect`` flag 3, at or above ``fail`` flag 4."""
+
+    suspect: Duration | None = None
+    fail: Duration | None = None
+
+    @model_validator(mode="after")
+    def _limited(self) -> Lasting:
+        _ordered(self.suspect, self.fail)
+        return self
+
+
+class Gap(Lasting):
+    """The time since the reading before is longer than the limit."""
+
+
+class FlatLine(Lasting):
+    """The values of a field stay within ``tolerance`` for so long; those of ``exempt`` (a dry rain gauge) may."""
+
+    tolerance: Exact = Decimal(0)
+    exempt: tuple[Exact, ...] = Field(default=(), alias="except")
+
+
+class Windowed(QcTest):
+    """A test of a value against those of the ``window`` before it; limits are in the unit of the field."""
+
+    window: Duration
+    suspect: Exact | None = None
+    fail: Exact | None = None
+
+
+class Above(Windowed):
+    """A test that a value fails above its limits."""
+
+    @model_validator(mode="after")
+    def _limited(self) -> Above:
+        _ordered(self.suspect, self.fail)
+        return self
+
+
+class Spike(Above):
+    """The distance from the median of the window is greater than the limit."""
+
+
+class RateOfChange(Above):
+    """The change per hour, since the last usable value of the window, is greater than the limit."""
+
+
+class AttenuatedSignal(Windowed):
+    """The range of the values in the window is smaller than the limit."""
+
+    @model_validator(mode="after")
+    def _limited(self) -> AttenuatedSignal:
+        _ordered(self.fail, self.suspect)
+        return self
+
+
+class Bound(Model):
+    """A limit that follows what the neighbours say: ``factor`` × their median, less or plus ``margin``."""
+
+    factor: Exact = Field(ge=0)
+    margin: Exact = Field(ge=0)
+
+
+class Neighbour(QcTest):
+    """The sum or the change of the values in the window is below ``low`` or above ``high`` of its neighbours: flag 3.
+    The neighbours stand in the code list ``neighbours``.
+
+    Settled: computed by dbt in event-time order, because on arrival the readings of two stations have no order that a
+    rebuilt job would repeat.
+    """
+
+    neighbours: Name
+    statistic: Literal["sum", "change"]
+    window: Duration
+    low: Bound | None = None
+    high: Bound | None = None
+
+    @model_validator(mode="after")
+    def _limited(self) -> Neighbour:
+        if self.low is None and self.high is None:
+            raise ValueError("a test needs `low`, `high` or both")
+        return self
+
+
+def _ordered(smaller: Any, larger: Any) -> None:
+    given = [value for value in (smaller, larger) if value is not None]
+    if not given:
+        raise ValueError("a test needs `suspect`, `fail` or both")
+    if any(value <= type(value)(0) for value in given):
+        raise ValueError("limits are above 0")
+    if len(given) == 2 and smaller >= larger:
+        raise ValueError("`suspect` and `fail` stand the wrong way round: a value is suspect before it fails")
 
 
 class Qc(Model):
-    """Quality control of a stream: tests flag rows, they never delete them (QARTOD)."""
+    """Quality control of a stream: tests flag rows, they never delete them (QARTOD).
 
+    ``limits`` is a code list with the limits of single entities, in place of those that stand here for all.
+    """
+
+    limits: Name | None = None
+    gap: Gap | None = None
     gross_range: dict[Name, Range] = Field(default_factory=dict)
+    climatology: dict[Name, Climatology] = Field(default_factory=dict)
+    spike: dict[Name, Spike] = Field(default_factory=dict)
+    rate_of_change: dict[Name, RateOfChange] = Field(default_factory=dict)
+    flat_line: dict[Name, FlatLine] = Field(default_factory=dict)
+    attenuated_signal: dict[Name, AttenuatedSignal] = Field(default_factory=dict)
+    neighbour: dict[Name, Neighbour] = Field(default_factory=dict)
+
+    def by_field(self) -> Iterator[tuple[str, str, QcTest]]:
+        """Every test of a field in QARTOD's order: test, field, limits."""
+        for test in QC_TESTS:
+            declared = getattr(self, test)
+            if isinstance(declared, dict):
+                for name, limits in declared.items():
+                    yield test, name, limits
+
+    @property
+    def is_stateful(self) -> bool:
+        """Whether a test needs the readings before: then the job keeps state per entity."""
+        return any(getattr(self, test) for test in STATEFUL_QC)
+
+
+QC_TESTS = (
+    "gap",
+    "gross_range",
+    "climatology",
+    "spike",
+    "rate_of_change",
+    "flat_line",
+    "attenuated_signal",
+    "neighbour",
+)
+"""Every test that a contract can declare, in QARTOD's order."""
+STATEFUL_QC = ("gap", "spike", "rate_of_change", "flat_line", "attenuated_signal")
+"""The tests that need the readings before the tested one."""
 
 
 class Sla(Model):

@@ -273,7 +273,6 @@ class _Reader:
         self.notes: list[str] = []
         self.findings: list[ContractError] = []
         self.rules: list[dict[str, Any]] = []
-        self.suspect: dict[str, list[Any]] = {}
         self.names: dict[str, str] = {}
         self.derived_partition: str | None = None
 
@@ -338,8 +337,6 @@ class _Reader:
         if partition:
             contract["partition"] = partition
         contract |= self._source(dataset_id, fields, key)
-        if self.suspect:
-            contract["qc"] = {"gross_range": {name: {"suspect": limits} for name, limits in self.suspect.items()}}
         own_key = sorted(key)
         rules = [r for r in self.rules if not (r["rule"] == "unique" and sorted(r["fields"]) == own_key)]
         if rules:
@@ -433,7 +430,7 @@ class _Reader:
         for name, (value, where) in custom.items():
             if name == "systems" and isinstance(value, list):
                 contract["systems"] = [item["id"] if isinstance(item, dict) else item for item in value]
-            elif name in {"clauses", "data_class", "legal_basis", "personal_purpose", "unverified"}:
+            elif name in {"clauses", "data_class", "legal_basis", "personal_purpose", "qc", "unverified"}:
                 contract[name] = value
             elif name == "classification" and value in CLASSIFICATIONS:
                 contract["classification"] = max(value, contract["classification"], key=CLASSIFICATIONS.index)
@@ -613,9 +610,6 @@ class _Reader:
                 self.notes.append(f"{code_list[1]}: the code list {code_list[0]!r} does not exist")
             elif known is None or known.code_list != code_list[0]:
                 target["code_list"] = code_list[0]
-        usual = custom.pop("usual_range", (None, None))[0]
-        if isinstance(usual, list) and len(usual) == 2:
-            self.suspect[name] = usual
         self.notes.extend(options.leftovers())
 
     def _reference(self, node: _Node, found: _Field, earlier: Sequence[Draft]) -> None:

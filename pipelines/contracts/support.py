@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipelines.contracts.model import Text
+from pipelines.contracts.model import QC_TESTS, Text
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,14 @@ KINDS: Mapping[str, Text] = {
     "key_unique": Text(vi="Mỗi khoá một dòng", en="One row per key"),
     "code_list": Text(vi="Giá trị thuộc danh mục", en="A value is in its code list"),
     "range": Text(vi="Giới hạn có thể xảy ra", en="The limits of what is possible"),
+    "gap": Text(vi="Khoảng trống giữa hai lần đo (QARTOD)", en="The time between two readings (QARTOD)"),
     "gross_range": Text(vi="Giới hạn thông thường (QARTOD)", en="The limits of what is usual (QARTOD)"),
+    "climatology": Text(vi="Giới hạn theo mùa (QARTOD)", en="The limits of the season (QARTOD)"),
+    "spike": Text(vi="Giá trị vọt (QARTOD)", en="A spike (QARTOD)"),
+    "rate_of_change": Text(vi="Tốc độ thay đổi (QARTOD)", en="The rate of change (QARTOD)"),
+    "flat_line": Text(vi="Giá trị đứng yên (QARTOD)", en="A flat line (QARTOD)"),
+    "attenuated_signal": Text(vi="Tín hiệu yếu dần (QARTOD)", en="An attenuated signal (QARTOD)"),
+    "neighbour": Text(vi="So với trạm lân cận (QARTOD)", en="Comparison with neighbours (QARTOD)"),
     "row_count": Text(vi="Số dòng ít nhất", en="At least so many rows"),
     "completeness": Text(vi="Tỷ lệ có giá trị", en="The share of known values"),
     "comparison": Text(vi="Thứ tự của hai trường", en="The order of two fields"),
@@ -61,3 +68,9 @@ def elsewhere(target: str, *kinds: str) -> dict[str, Support]:
 def native(*kinds: str) -> dict[str, Support]:
     """The part of a ``SUPPORT`` table that says: all these kinds are held here."""
     return {kind: Native() for kind in kinds}
+
+
+def flagged_elsewhere() -> dict[str, Support]:
+    """The part of a ``SUPPORT`` table that says: quality tests flag rows in flight, or where they are settled."""
+    on_arrival = (test for test in QC_TESTS if test != "neighbour")
+    return {**elsewhere("flink", *on_arrival), **elsewhere("dbt", "neighbour")}

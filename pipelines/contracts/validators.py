@@ -1,7 +1,8 @@
 """Validators: small registered generators that yield findings with file and line.
 
 Each looks at one dataset inside its registry. A rule's docstring is its message to the person who broke it; an
-exception inside a validator is a finding too, so that one broken rule hides no other.
+exception inside a validator is a finding too, so that one broken rule hides no other. Those of the quality tests stand
+in :mod:`pipelines.contracts.qc_validators`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from itertools import islice, pairwise
 
-from pipelines.contracts import format_rules
+from pipelines.contracts import format_rules, qc_validators  # noqa: F401 - the latter registers its validators
 from pipelines.contracts.errors import ContractError, ContractErrors, Finding, Location
 from pipelines.contracts.findings import VALIDATORS, field_pointer, validator
 from pipelines.contracts.model import (
@@ -291,16 +292,6 @@ def rules_name_fields(dataset: Dataset, registry: Registry) -> Iterator[Finding]
         for name in rule_fields(rule):
             if name not in dataset.has:
                 yield Finding(f"rule {rule.rule} names the absent field {name!r}", ("quality", index))
-    for name, limits in dataset.qc.gross_range.items():
-        pointer = ("qc", "gross_range", name)
-        if name not in dataset.has:
-            yield Finding(f"gross_range names the absent field {name!r}", pointer)
-            continue
-        item = dataset.field(name)
-        low, high = limits.suspect
-        if (item.minimum is not None and low < item.minimum) or (item.maximum is not None and high > item.maximum):
-            hint = "the suspect range lies inside the field's minimum and maximum"
-            yield Finding(f"gross_range of {name!r} is wider than what is possible", pointer, hint)
 
 
 @validator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from pipelines.contracts.model import Classification, ContractField, DataClass, Range, Text
+from pipelines.contracts.model import Classification, ContractField, DataClass, Text
 
 SOURCES: Mapping[str, Text] = {
     "stream": Text(vi="luồng trực tiếp", en="live stream"),
@@ -32,20 +32,6 @@ def limits(item: ContractField, low: Decimal | None, high: Decimal | None) -> Te
     unit = f" {item.unit}" if item.unit else ""
     said = f"[{'−∞' if low is None else f'{low:f}'}; {'∞' if high is None else f'{high:f}'}]{unit}"
     return Text(vi=f"{item.title.vi} trong {said}", en=f"{item.title.en} in {said}")
-
-
-def flagged(item: ContractField) -> Text:
-    """What becomes of a streamed value outside its minimum and maximum."""
-    said = limits(item, item.minimum, item.maximum)
-    return Text(vi=f"{said.vi}; ngoài giới hạn: qc_flag = 4", en=f"{said.en}; outside, qc_flag is 4")
-
-
-def suspected(item: ContractField, usual: Range) -> Text:
-    """What becomes of a streamed value outside its usual range."""
-    said = limits(item, *usual.suspect)
-    return Text(
-        vi=f"{said.vi} (thông thường); ngoài giới hạn: qc_flag = 3", en=f"{said.en} (usual); outside, qc_flag is 3"
-    )
 
 
 def both(text: Text) -> str:

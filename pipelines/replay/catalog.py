@@ -14,6 +14,7 @@ from pipelines.replay.deliveries import Replay
 from pipelines.replay.faults import NO_FAULTS, FaultPlan, build_replay
 from pipelines.replay.readings import Reading, Source
 from pipelines.replay.sample_readings import sample_readings, sample_streams
+from pipelines.replay.sensor_faults import break_sensors
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,20 @@ def _samples(registry: Registry, data: Path, seed: int) -> tuple[Reading, ...]:
 SAMPLE = "sample"
 """The replay of everything that has a `sample` in its contract and no recording."""
 
+
+def _broken_sensors(registry: Registry, data: Path, seed: int) -> tuple[Reading, ...]:
+    return break_sensors(flood.readings(registry, data), seed)[0]
+
+
 REPLAYS: tuple[ReplayInfo, ...] = (
+    ReplayInfo(
+        "broken-sensors",
+        "Trận lũ tháng 10–11/2025 với cảm biến hỏng: vọt, đứng yên, trôi, mất tín hiệu, nghẽn (dữ liệu tổng hợp)",
+        "The flood of 2025 seen by broken sensors: spikes, stuck, drift, dropouts, blocked gauges (synthetic)",
+        "Cảm biến hỏng. The flood with seeded sensor faults, to see what quality flags make of them.",
+        ("rain_gauge", "reservoir_op", "river_stage"),
+        _broken_sensors,
+    ),
     ReplayInfo(
         "cameras",
         "Camera và sự kiện vi phạm trong chiều tối 27/10/2025 (dữ liệu tổng hợp)",

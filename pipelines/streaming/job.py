@@ -26,6 +26,7 @@ from pipelines.streaming.code_lists import list_texts, midnight
 FUNCTIONS: tuple[tuple[str, str], ...] = (
     ("Disposition", "vn.hue.lake.flink.Disposition"),
     ("FloodAlarm", "vn.hue.lake.flink.FloodAlarm"),
+    ("QualityTests", "vn.hue.lake.flink.QualityTests"),
     ("RainAccumulation", "vn.hue.lake.flink.RainAccumulation"),
     ("ReservoirState", "vn.hue.lake.flink.ReservoirState"),
     ("RiverTrend", "vn.hue.lake.flink.RiverTrend"),
@@ -196,8 +197,7 @@ def plan(job: str, registry: Registry, settings: Settings, *, bootstrap: str, no
     inserts: list[str] = []
     for stream in streams:
         source = flink.Connection(bootstrap, settings.topic(""), name, startup_options(stream, settings, now))
-        ddl += [flink.source(stream, source), flink.checked(stream), flink.flagged(stream), flink.conformed(stream)]
-        ddl.append(flink.clean_sink(stream, connection))
+        ddl += [flink.source(stream, source), *flink.conform(stream, registry), flink.clean_sink(stream, connection)]
         inserts += [flink.dead_letter_insert(stream, connection), flink.clean_insert(stream)]
     ddl += [flink.derived_sink(table, connection) for table in derived]
     for statement in job_sql(job, registry):

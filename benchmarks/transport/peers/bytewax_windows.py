@@ -95,7 +95,13 @@ def build(bootstrap: str, prefix: str) -> Dataflow:
     distinct = op.stateful_flat_map("once", readings, once)
     clock = EventClock(ts_getter=lambda r: r["at"], wait_for_system_duration=timedelta(seconds=130))
     windows = win.fold_window(
-        "windows", distinct, clock, TumblingWindower(length=MINUTE, align_to=START), lambda: [0, 0, 0.0, 0.0], add, merge
+        "windows",
+        distinct,
+        clock,
+        TumblingWindower(length=MINUTE, align_to=START),
+        lambda: [0, 0, 0.0, 0.0],
+        add,
+        merge,
     )
     op.output("out", op.map("message", windows.down, message), KafkaSink([bootstrap], f"{prefix}.agg.lane_flow_1min"))
     return flow

@@ -2,6 +2,7 @@ with lane_minute as (
     select
         detector_id,
         origin,
+        qc_detail,
         lane_no,
         vehicle_count,
         mean_speed_kmh,

@@ -15,7 +15,7 @@ from pipelines.contracts.logical_types import LogicalType
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import yaml_file
-from pipelines.contracts.support import Support, elsewhere, native
+from pipelines.contracts.support import Support, elsewhere, flagged_elsewhere, native
 from pipelines.contracts.targets import kafka
 from pipelines.contracts.targets.json_schema import REVISION, stored, typed
 from pipelines.contracts.words import both
@@ -24,7 +24,8 @@ TARGET = "asyncapi"
 SUPPORT: Mapping[str, Support] = {
     **native("columns", "type", "key_known"),
     # Whatever breaks another rule travels all the same: flagged, or judged at rest.
-    **elsewhere("flink", "range", "gross_range"),
+    **elsewhere("flink", "range"),
+    **flagged_elsewhere(),
     **elsewhere("great_expectations", "required", "key_unique", "code_list", "row_count", "completeness"),
     **elsewhere("great_expectations", "comparison", "required_when", "pattern", "unique", "share", "total"),
     **elsewhere("odcs", "freshness"),

@@ -29,7 +29,7 @@ from pipelines.contracts.model import (
 from pipelines.contracts.names import backtick, literal
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import header, yaml_file
-from pipelines.contracts.support import Elsewhere, Native, Refused, Support
+from pipelines.contracts.support import Elsewhere, Native, Refused, Support, flagged_elsewhere
 from pipelines.contracts.targets import great_expectations
 from pipelines.contracts.targets.delta import PROPERTIES, arrow_schema, comment
 
@@ -51,11 +51,14 @@ SUPPORT: Mapping[str, Support] = {
     "total": Elsewhere("great_expectations"),
     "row_count": Elsewhere("great_expectations"),
     "range": Elsewhere("great_expectations"),
-    "gross_range": Elsewhere("flink"),
+    **flagged_elsewhere(),
+    "neighbour": Native(),
     "freshness": Refused("an age depends on the clock, a build on its inputs alone; see publishing/freshness"),
 }
 """Every kind of rule that a contract can hold, and where it is held."""
 
+NEIGHBOUR_MART = "fct_neighbour_check"
+"""The mart that computes every neighbour test."""
 FOLDERS = ("dbt_project/models", "dbt_project/macros")
 """The folders, relative to the project root, in which a generated file that nobody asks for is an orphan."""
 
@@ -251,9 +254,40 @@ def _macros(registry: Registry) -> str:
             "    {%- do return(columns.get(name, {})) -%}",
             "{%- endmacro -%}",
             "",
+            "{#- What a contract declares of a neighbour test: qc_neighbour('rain_gauge', 'rain_mm', 'window_s'). -#}",
+            "{%- macro qc_neighbour(dataset, field, what) -%}",
+            "    {%- set declared = {",
+            *(f"        {literal(name)}: {_mapping(found, 12)}," for name, found in _neighbours(registry)),
+            "    } -%}",
+            "    {{- declared[dataset ~ '.' ~ field][what] -}}",
+            "{%- endmacro -%}",
+            "",
         ]
     )
     return f"{{#- {header(body)} -#}}\n{body}"
+
+
+def _neighbours(registry: Registry) -> Iterable[tuple[str, dict[str, str]]]:
+    """Dataset and field of every neighbour test → its figures as SQL; an open end is NULL."""
+    computed = next((mart.mart.inputs for mart in registry.marts() if mart.id == NEIGHBOUR_MART and mart.mart), None)
+    for dataset in registry.streams():
+        assert dataset.stream is not None
+        needed = {dataset.id, *(f"code_{test.neighbours}" for test in dataset.qc.neighbour.values())}
+        if dataset.qc.neighbour and computed is not None and not needed <= set(computed):
+            reason = f"{NEIGHBOUR_MART} does not read it; add {', '.join(sorted(needed))} to its inputs and its model"
+            raise Untranslatable(dataset.id, "the neighbour test", TARGET, reason)
+        for name, test in dataset.qc.neighbour.items():
+            bounds = {"low": test.low, "high": test.high}
+            yield (
+                f"{dataset.id}.{name}",
+                {
+                    "statistic": test.statistic,
+                    "cadence_s": str(int(dataset.stream.cadence.total_seconds())),
+                    "window_s": str(int(test.window.total_seconds())),
+                    **{f"{end}_factor": literal(bound.factor if bound else None) for end, bound in bounds.items()},
+                    **{f"{end}_margin": literal(bound.margin if bound else None) for end, bound in bounds.items()},
+                },
+            )
 
 
 def _function(name: str, arguments: str, value: str) -> list[str]:

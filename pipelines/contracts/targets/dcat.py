@@ -14,7 +14,7 @@ from typing import Any
 from pipelines.contracts import durations
 from pipelines.contracts.catalogue import agency, in_order, inputs, legal_bases, source_kind, urn
 from pipelines.contracts.domains import DOMAINS, domain_of
-from pipelines.contracts.model import Dataset, Text
+from pipelines.contracts.model import QC_TESTS, Dataset, Text
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import header, json_file
 from pipelines.contracts.support import Support, elsewhere, native
@@ -29,8 +29,8 @@ SUPPORT: Mapping[str, Support] = {
     # A catalogue says that a dataset exists and how often it is renewed; columns and rules stand in its contract.
     **native("freshness"),
     **elsewhere("odcs", "columns", "type", "required", "key_known", "key_unique", "code_list", "range"),
-    **elsewhere("odcs", "gross_range", "row_count", "completeness", "comparison", "required_when", "pattern"),
-    **elsewhere("odcs", "unique", "share", "total"),
+    **elsewhere("odcs", "row_count", "completeness", "comparison", "required_when", "pattern"),
+    **elsewhere("odcs", "unique", "share", "total", *QC_TESTS),
 }
 """Every kind of rule that a contract can hold, and where it is said."""
 

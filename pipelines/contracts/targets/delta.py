@@ -11,7 +11,7 @@ from pipelines.contracts import system
 from pipelines.contracts.logical_types import LogicalType
 from pipelines.contracts.model import ContractField, Dataset
 from pipelines.contracts.names import backtick
-from pipelines.contracts.support import Refused, Support, elsewhere, native
+from pipelines.contracts.support import Refused, Support, elsewhere, flagged_elsewhere, native
 
 TARGET = "delta"
 SUPPORT: Mapping[str, Support] = {
@@ -19,7 +19,7 @@ SUPPORT: Mapping[str, Support] = {
     # A violated CHECK or NOT NULL would refuse a whole batch for one row.
     **elsewhere("great_expectations", "required", "key_unique", "code_list", "range", "row_count", "completeness"),
     **elsewhere("great_expectations", "comparison", "required_when", "pattern", "unique", "share", "total"),
-    **elsewhere("flink", "gross_range"),
+    **flagged_elsewhere(),
     "freshness": Refused("a table does not know the time; see publishing/freshness"),
 }
 """Every kind of rule that a contract can hold, and where it is held."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from pipelines.contracts import durations
+from pipelines.contracts import durations, qc_words
 from pipelines.contracts.catalogue import agency, basis_title, in_order, inputs, legal_bases, source_kind
 from pipelines.contracts.domains import domain_of
 from pipelines.contracts.markdown import escape, joined, names, section, table
 from pipelines.contracts.media_types import media_types
-from pipelines.contracts.model import ContractField, Dataset
+from pipelines.contracts.model import QC_TESTS, ContractField, Dataset
 from pipelines.contracts.names import double_quote
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import markdown_file
@@ -20,11 +20,11 @@ from pipelines.contracts.support import Support, native
 from pipelines.contracts.targets import great_expectations as gx
 from pipelines.contracts.targets.documentation_index import indexes
 from pipelines.contracts.targets.trino import LIVE, PUBLISHED, granted_columns, is_granted, is_live
-from pipelines.contracts.words import CLASSES, DATA_CLASSES, SOURCES, both, flagged, suspected
+from pipelines.contracts.words import CLASSES, DATA_CLASSES, SOURCES, both
 
 TARGET = "documentation"
 SUPPORT: Mapping[str, Support] = {
-    **native("columns", "type", "required", "key_known", "key_unique", "code_list", "range", "gross_range"),
+    **native("columns", "type", "required", "key_known", "key_unique", "code_list", "range", *QC_TESTS),
     **native("row_count", "completeness", "comparison", "required_when", "pattern", "unique", "share", "total"),
     **native("freshness"),
 }
@@ -154,11 +154,8 @@ def _rules(dataset: Dataset, registry: Registry) -> Iterator[tuple[str, str, str
     for expectation in gx.suite(dataset, registry).expectations:
         warning = "cảnh báo · warning" if expectation.severity == "warning" else ""
         yield escape(expectation.text.vi), escape(expectation.text.en), warning
-    for item in dataset.fields if dataset.stream else ():
-        said = [flagged(item)] if (item.minimum, item.maximum) != (None, None) and item.name not in dataset.key else []
-        usual = dataset.qc.gross_range.get(item.name)
-        for text in [*said, *([suspected(item, usual)] if usual else [])]:
-            yield escape(text.vi), escape(text.en), "gắn cờ · flag"
+    for said in qc_words.sentences(dataset, registry):
+        yield escape(said.text.vi), escape(said.text.en), "gắn cờ · flag"
 
 
 def _lineage(dataset: Dataset, registry: Registry) -> Iterator[str]:

@@ -4,7 +4,10 @@ The chain of one stream, each view one step, one row per raw record::
 
     raw_<dataset>            the topic, decoded; a record that cannot be decoded keeps its bytes and says why
     <dataset>__checked       … with `_reason`: why a decoded record must still be refused, else NULL
-    <dataset>__flagged       accepted rows with their QARTOD flag, whether they are late, and their provenance
+    <dataset>__flagged       accepted rows with what the quality tests of one reading say, whether they are late, and
+                             their provenance
+    <dataset>__tested        … after the quality tests that need the readings before (state per entity); only where the
+                             contract declares one
     <dataset>__conformed     … classified as on_time, late, corrected or duplicate (state per key); in the shared job,
                              which keeps no state, as on_time or late
 
@@ -21,15 +24,18 @@ from datetime import timedelta
 
 from pipelines.contracts import system
 from pipelines.contracts.errors import Untranslatable
-from pipelines.contracts.model import ContractField, Dataset
+from pipelines.contracts.model import STATEFUL_QC, Dataset
 from pipelines.contracts.names import backtick, literal
+from pipelines.contracts.registry import Registry
 from pipelines.contracts.support import Refused, Support, elsewhere, native
-from pipelines.contracts.targets import kafka
+from pipelines.contracts.targets import flink_qc, kafka
 
 TARGET = "flink"
 SUPPORT: Mapping[str, Support] = {
-    # What breaks these is refused (columns, type, key) or flagged (ranges), row by row as it arrives.
-    **native("columns", "type", "key_known", "range", "gross_range"),
+    # What breaks these is refused (columns, type, key) or flagged (quality tests), row by row as it arrives.
+    **native("columns", "type", "key_known", "range", "gross_range", "climatology", *STATEFUL_QC),
+    # On arrival the readings of two stations have no order that a rebuilt job would repeat.
+    **elsewhere("dbt", "neighbour"),
     # What needs more than one row is judged on a settled version; the rest must not delay a row.
     **elsewhere("great_expectations", "required", "key_unique", "code_list", "row_count", "completeness"),
     **elsewhere("great_expectations", "comparison", "required_when", "pattern", "unique", "share", "total"),
@@ -139,52 +145,11 @@ def checked(dataset: Dataset) -> str:
     )
 
 
-def _limits(dataset: Dataset) -> list[tuple[ContractField, str | None, str | None]]:
-    """Per tested field: the SQL of *fail* (outside what is possible) and of *suspect* (outside what is usual)."""
-    tested = []
-    for item in dataset.fields:
-        name = backtick(item.name)
-        if not item.type.is_numeric or item.name in dataset.key:
-            continue
-        outside = [f"{name} < {literal(item.minimum)}" if item.minimum is not None else ""]
-        outside.append(f"{name} > {literal(item.maximum)}" if item.maximum is not None else "")
-        fail = " OR ".join(part for part in outside if part) or None
-        limits = dataset.qc.gross_range.get(item.name)
-        suspect = f"{name} < {literal(limits.suspect[0])} OR {name} > {literal(limits.suspect[1])}" if limits else None
-        if fail or suspect:
-            tested.append((item, fail, suspect))
-    return tested
-
-
-def qc_columns(dataset: Dataset) -> tuple[str, str]:
-    """The SQL of ``qc_flag`` (worst of all tests: 4 fail, 3 suspect, 9 missing, 1 pass, 2 not evaluated) and of
-    ``qc_detail`` (the tests that did not pass, ``stage_m.gross_range=3;…``, else NULL)."""
-    tested = _limits(dataset)
-    if not tested:
-        return "2", "CAST(NULL AS STRING)"
-    fails = [f"({fail})" for _, fail, _ in tested if fail]
-    suspects = [f"({suspect})" for _, _, suspect in tested if suspect]
-    required = [f"{backtick(f.name)} IS NULL" for f, _, _ in tested if f.required]
-    known = [f"{backtick(f.name)} IS NOT NULL" for f, _, _ in tested]
-    cases = [(fails, 4), (suspects, 3), (required, 9), (known, 1)]
-    flag = "CASE " + " ".join(f"WHEN {' OR '.join(sql)} THEN {value}" for sql, value in cases if sql) + " ELSE 2 END"
-    details = []
-    for item, fail, suspect in tested:
-        test = f"{item.name}.gross_range="
-        branches = f"WHEN {fail} THEN {literal(test + '4')} " if fail else ""
-        branches += f"WHEN {suspect} THEN {literal(test + '3')} " if suspect else ""
-        branches += f"WHEN {backtick(item.name)} IS NULL THEN {literal(test + '9')} " if item.required else ""
-        details.append(f"CASE {branches}END")
-    # Nearly every reading passes: its detail is decided by the conditions, no text is made.
-    said = " OR ".join((*fails, *suspects, *required))
-    return flag, f"CASE WHEN {said} THEN CONCAT_WS(';', {', '.join(details)}) END"
-
-
-def flagged(dataset: Dataset) -> str:
-    """``CREATE VIEW <dataset>__flagged``: accepted rows with flag, lateness and provenance."""
+def flagged(dataset: Dataset, registry: Registry) -> str:
+    """``CREATE VIEW <dataset>__flagged``: accepted rows with provenance, lateness and what stateless tests say."""
     if dataset.stream is None:
         raise Untranslatable(dataset.id, "flagged", "flink", "only a stream is conformed")
-    flag, detail = qc_columns(dataset)
+    flag, detail = flink_qc.stateless(dataset, registry)
     fields = ",\n  ".join(backtick(f.name) for f in dataset.fields)
     event_time = backtick(dataset.stream.event_time)
     return f"""CREATE VIEW {backtick(dataset.id + "__flagged")} AS
@@ -203,6 +168,39 @@ FROM {backtick(dataset.id + "__checked")}
 WHERE `_reason` IS NULL"""
 
 
+def tested(dataset: Dataset, registry: Registry) -> str:
+    """``CREATE VIEW <dataset>__tested``: flagged rows after the tests that need those before (state per entity).
+
+    They stand before :func:`conformed`: the records of an entity are in one partition of the raw topic, and a job that
+    reads it again sees them in the same order only as long as nothing has distributed them by another key.
+
+    Raises:
+        Untranslatable: the contract declares no such test, or its job keeps no state.
+    """
+    if not dataset.qc.is_stateful:
+        raise Untranslatable(dataset.id, "tested", "flink", "no test of this contract needs the readings before")
+    fields = ",\n  ".join(backtick(f.name) for f in dataset.fields)
+    entity = ", ".join(backtick(k) for k in dataset.entity_key)
+    return f"""CREATE VIEW {backtick(dataset.id + "__tested")} AS
+SELECT
+  {fields},
+  `origin`,
+  `_tested_flag` AS `_qc_flag`,
+  `_tested_detail` AS `_qc_detail`,
+  `_revision`,
+  `_late`,
+  `_received_at`,
+  `_partition`,
+  `_offset`,
+  `rowtime` AS `_rowtime`
+FROM QualityTests(
+  input => TABLE {backtick(dataset.id + "__flagged")} PARTITION BY ({entity}),
+  tests => CAST({literal(flink_qc.stateful(dataset, registry))} AS STRING),
+  on_time => DESCRIPTOR(`_rowtime`),
+  uid => {literal(dataset.id + "_quality")}
+)"""
+
+
 def conformed(dataset: Dataset) -> str:
     """``CREATE VIEW <dataset>__conformed``: every accepted row with its ``disposition`` and the clean column names.
 
@@ -211,7 +209,7 @@ def conformed(dataset: Dataset) -> str:
     if dataset.stream is None:
         raise Untranslatable(dataset.id, "conformed", "flink", "only a stream is conformed")
     fields = ",\n  ".join(backtick(f.name) for f in dataset.fields)
-    flagged_rows = backtick(dataset.id + "__flagged")
+    flagged_rows = backtick(dataset.id + ("__tested" if dataset.qc.is_stateful else "__flagged"))
     if dataset.is_keyed:
         keys = ", ".join(backtick(k) for k in dataset.key)
         horizon_ms = int(dataset.stream.dedupe.total_seconds() * 1000)
@@ -237,6 +235,14 @@ SELECT
   `_offset` AS `raw_offset`,
   {disposition}
 FROM {rows}"""
+
+
+def conform(dataset: Dataset, registry: Registry) -> tuple[str, ...]:
+    """Every view between the raw table and the conformed rows, in order."""
+    views = [checked(dataset), flagged(dataset, registry)]
+    if dataset.qc.is_stateful:
+        views.append(tested(dataset, registry))
+    return (*views, conformed(dataset))
 
 
 def _sink(name: str, columns: list[str], topic: str, connection: Connection) -> str:

@@ -43,7 +43,7 @@ from pipelines.contracts.model import (
 from pipelines.contracts.names import backtick, literal
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import json_file, number
-from pipelines.contracts.support import Elsewhere, Native, Refused, Support
+from pipelines.contracts.support import Elsewhere, Native, Refused, Support, flagged_elsewhere
 from pipelines.contracts.targets.delta import arrow_schema
 from pipelines.contracts.words import limits
 
@@ -73,7 +73,7 @@ SUPPORT: Mapping[str, Support] = {
     "share": Native(),
     "total": Native(),
     "type": Elsewhere("delta"),
-    "gross_range": Elsewhere("flink"),
+    **flagged_elsewhere(),
     "freshness": Refused("an age depends on the clock, a verdict on the version alone; see publishing/freshness"),
 }
 """Every kind of rule that a contract can hold, and where it is held."""

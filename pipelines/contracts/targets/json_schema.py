@@ -16,7 +16,7 @@ from pipelines.contracts.logical_types import LogicalType
 from pipelines.contracts.model import CodeList, ContractField, Dataset, Pattern, RequiredTogether, Text
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import json_file, number
-from pipelines.contracts.support import Support, elsewhere, native
+from pipelines.contracts.support import Support, elsewhere, flagged_elsewhere, native
 from pipelines.contracts.words import both
 
 TARGET = "json_schema"
@@ -26,7 +26,7 @@ SUPPORT: Mapping[str, Support] = {
     # A schema sees one record: it cannot compare two of its values, and knows no table.
     **elsewhere("great_expectations", "columns", "key_unique", "row_count", "completeness", "comparison", "unique"),
     **elsewhere("great_expectations", "share", "total"),
-    **elsewhere("flink", "gross_range"),
+    **flagged_elsewhere(),
     **elsewhere("odcs", "freshness"),
 }
 """Every kind of rule that a contract can hold, and where it is held."""

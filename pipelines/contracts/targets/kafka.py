@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from pipelines.contracts.model import Dataset
-from pipelines.contracts.support import Refused, Support, elsewhere
+from pipelines.contracts.support import Refused, Support, elsewhere, flagged_elsewhere
 
 TARGET = "kafka"
 SUPPORT: Mapping[str, Support] = {
     # A topic takes any bytes: what a record holds is decided by the job that reads it.
-    **elsewhere("flink", "columns", "type", "key_known", "range", "gross_range"),
+    **elsewhere("flink", "columns", "type", "key_known", "range"),
+    **flagged_elsewhere(),
     **elsewhere("great_expectations", "required", "key_unique", "code_list", "row_count", "completeness"),
     **elsewhere("great_expectations", "comparison", "required_when", "pattern", "unique", "share", "total"),
     "freshness": Refused("a topic holds what arrived, not what is missing; see publishing/freshness"),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipelines.contracts.catalogue import agency, basis_title, in_order, inputs, legal_bases, source_kind, urn
-from pipelines.contracts.model import ContractField, Dataset
+from pipelines.contracts.model import QC_TESTS, ContractField, Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import number, yaml_file
 from pipelines.contracts.support import Support, native
@@ -23,7 +23,7 @@ from pipelines.contracts.words import both
 TARGET = "odcs"
 API_VERSION = "v3.1.0"
 SUPPORT: Mapping[str, Support] = {
-    **native("columns", "type", "required", "key_known", "key_unique", "code_list", "range", "gross_range"),
+    **native("columns", "type", "required", "key_known", "key_unique", "code_list", "range", *QC_TESTS),
     **native("row_count", "completeness", "comparison", "required_when", "pattern", "unique", "share", "total"),
     **native("freshness"),
 }
@@ -105,13 +105,11 @@ def _table(dataset: Dataset, registry: Registry) -> dict[str, Any]:
 
 
 def _field(dataset: Dataset, item: ContractField, registry: Registry, found: Checks) -> dict[str, Any]:
-    usual = dataset.qc.gross_range.get(item.name)
     own = {
         "unit": item.unit,
         "codeList": item.code_list,
         "minimum": number(item.minimum) if item.minimum is not None else None,
         "maximum": number(item.maximum) if item.maximum is not None else None,
-        "usualRange": [number(limit) for limit in usual.suspect] if usual else None,
         "tokenOf": {"source": item.tokenise.source, "kind": item.tokenise.kind} if item.tokenise else None,
         "freeText": True if item.free_text else None,
         "published": None if is_granted(item) else False,
@@ -193,4 +191,5 @@ def _own_words(dataset: Dataset, registry: Registry) -> dict[str, Any]:
         "personalPurpose": {"vi": purpose.vi, "en": purpose.en} if purpose else None,
         "unverified": list(dataset.unverified) or None,
         "inputs": list(inputs(dataset)) or None,
+        "qc": dataset.qc.model_dump(mode="json", by_alias=True, exclude_defaults=True) or None,
     }

@@ -11,9 +11,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
+from itertools import groupby
 from typing import Any, assert_never
 
+from pipelines.contracts import qc_sql, qc_words
 from pipelines.contracts.model import (
     Comparison,
     Completeness,
@@ -33,7 +34,7 @@ from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import number
 from pipelines.contracts.targets import great_expectations as gx
 from pipelines.contracts.targets.trino import PUBLISHED
-from pipelines.contracts.words import both, flagged, limits, suspected
+from pipelines.contracts.words import both, limits
 
 _MAX_CODES = 50
 """A longer code list is looked up where it is published instead of being repeated in every contract."""
@@ -47,6 +48,16 @@ class Checks:
 
     table: list[dict[str, Any]] = field(default_factory=list)
     fields: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Flagged:
+    """A quality test of a stream as a check; ``field`` is None for a test of the whole row."""
+
+    field: str | None
+    rule: str
+    text: Text
+    body: dict[str, Any]
 
 
 def checks(dataset: Dataset, registry: Registry) -> Checks:
@@ -75,9 +86,13 @@ def checks(dataset: Dataset, registry: Registry) -> Checks:
         if item.code_list is not None:
             said = suite[f"{item.name}.code_list"]
             add(item.name, said.rule, said.text, _codes(item, registry))
-        for name, text, severity, condition in _flagged(dataset, item):
-            query = f"SELECT COUNT(*) FROM {{object}} WHERE {condition}"
-            add(item.name, name, text, _query(query, "conformity"), severity)
+        if dataset.derived:
+            condition = qc_sql.outside(double_quote(item.name), item.minimum, item.maximum)
+            if condition:
+                text = limits(item, item.minimum, item.maximum)
+                add(item.name, f"{item.name}.range", text, _rows(condition), "warning")
+    for flagged in _flagged(dataset, registry):
+        add(flagged.field, f"{flagged.field or dataset.event_time}.{flagged.rule}", flagged.text, flagged.body)
     for rule in dataset.quality:
         said = gx.of_rule(dataset, rule)
         add(
@@ -120,26 +135,29 @@ def _codes(item: ContractField, registry: Registry) -> dict[str, Any]:
     return _metric("invalidValues", "conformity", validValues=values)
 
 
-def _flagged(dataset: Dataset, item: ContractField) -> Iterator[tuple[str, Text, str, str]]:
-    """Rule id, sentence, severity and the rows that break it, where a value beyond a limit is flagged or a warning."""
-    possible = _outside(item.name, item.minimum, item.maximum)
-    if dataset.derived and possible:
-        yield f"{item.name}.range", limits(item, item.minimum, item.maximum), "warning", possible
-    if dataset.stream is None or item.name in dataset.key:
-        return
-    if possible:
-        yield f"{item.name}.range", flagged(item), "error", f"({possible}) AND qc_flag <> {_FAIL}"
-    usual = dataset.qc.gross_range.get(item.name)
-    if usual:
-        unusual = f"({_outside(item.name, *usual.suspect)}) AND qc_flag NOT IN ({_SUSPECT}, {_FAIL})"
-        yield f"{item.name}.gross_range", suspected(item, usual), "error", unusual
+def _flagged(dataset: Dataset, registry: Registry) -> Iterator[_Flagged]:
+    """The quality tests of a stream: a range as the rows whose flag is too good, the others, which need more than the
+    row, in words."""
+    said = list(qc_words.sentences(dataset, registry))
+    for (test, name), texts in groupby(said, key=lambda one: (one.test, one.field)):
+        every = [one.text for one in texts]
+        text = Text(vi="; ".join(one.vi for one in every), en="; ".join(one.en for one in every))
+        if test == "range":
+            item = dataset.field(str(name))
+            possible = qc_sql.outside(double_quote(item.name), item.minimum, item.maximum)
+            yield _Flagged(name, test, text, _rows(f"({possible}) AND qc_flag <> {_FAIL}"))
+        elif test == "gross_range":
+            fail, suspect = qc_sql.gross_range(dataset, registry, dataset.field(str(name)), double_quote)
+            yield _Flagged(name, test, text, _rows(f"({suspect}) AND qc_flag NOT IN ({_SUSPECT}, {_FAIL})"))
+            if len(every) > 1:
+                yield _Flagged(name, f"{test}_fail", text, _rows(f"({fail}) AND qc_flag <> {_FAIL}"))
+        else:
+            yield _Flagged(name, test, text, {"dimension": "accuracy", "type": "text"})
 
 
-def _outside(name: str, low: Decimal | None, high: Decimal | None) -> str:
-    name = double_quote(name)
-    below = f"{name} < {literal(low)}" if low is not None else ""
-    above = f"{name} > {literal(high)}" if high is not None else ""
-    return " OR ".join(part for part in (below, above) if part)
+def _rows(condition: str) -> dict[str, Any]:
+    """A check that counts rows."""
+    return _query(f"SELECT COUNT(*) FROM {{object}} WHERE {condition}", "conformity")
 
 
 def _body(rule: Rule) -> dict[str, Any]:
@@ -173,7 +191,7 @@ def _share(rule: Share) -> str:
     among = f"COUNT_IF({name} IN ({', '.join(literal(value) for value in rule.values)}))"
     # 1e2: a decimal quotient would be rounded to the digits of its operands.
     share = f"SELECT 1e2 * {among} / COUNT({name}) AS pct FROM {{object}} HAVING COUNT({name}) > 0"
-    outside = _outside("pct", rule.minimum_pct, rule.maximum_pct)
+    outside = qc_sql.outside(double_quote("pct"), rule.minimum_pct, rule.maximum_pct)
     return f"SELECT COUNT(*) FROM ({share}) AS shares WHERE {outside}"
 
 

@@ -13,7 +13,7 @@ from pipelines.contracts.catalogue import in_order
 from pipelines.contracts.model import ContractField, Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import yaml_file
-from pipelines.contracts.support import Support, elsewhere, native
+from pipelines.contracts.support import Support, elsewhere, flagged_elsewhere, native
 from pipelines.contracts.system import TYPES
 from pipelines.contracts.targets import openapi_intake as intake
 from pipelines.contracts.targets.json_schema import code_components, in_components, record, typed, value
@@ -27,7 +27,7 @@ SUPPORT: Mapping[str, Support] = {
     **elsewhere("json_schema", "range", "required_when", "pattern"),
     **elsewhere("great_expectations", "key_unique", "row_count", "completeness", "comparison", "unique"),
     **elsewhere("great_expectations", "share", "total"),
-    **elsewhere("flink", "gross_range"),
+    **flagged_elsewhere(),
     **elsewhere("odcs", "freshness"),
 }
 """Every kind of rule that a contract can hold, and where it is held."""

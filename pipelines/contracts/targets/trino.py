@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from pipelines.contracts.model import CodeList, ContractField, Dataset
 from pipelines.contracts.names import double_quote, literal
-from pipelines.contracts.support import Refused, Support, elsewhere, native
+from pipelines.contracts.support import Refused, Support, elsewhere, flagged_elsewhere, native
 from pipelines.contracts.targets.delta import comment
 
 TARGET = "trino"
@@ -21,7 +21,7 @@ SUPPORT: Mapping[str, Support] = {
     **elsewhere("delta", "type", "key_known"),
     **elsewhere("great_expectations", "required", "key_unique", "code_list", "range", "row_count", "completeness"),
     **elsewhere("great_expectations", "comparison", "required_when", "pattern", "unique", "share", "total"),
-    **elsewhere("flink", "gross_range"),
+    **flagged_elsewhere(),
     "freshness": Refused("a pinned view shows the age of its version; see publishing/freshness"),
 }
 """Every kind of rule that a contract can hold, and where it is held: a view shows only versions that passed."""

@@ -100,8 +100,12 @@ class Functions:
     def _names(
         self, source: Relation, arguments: Sequence[str], time: str | None
     ) -> Mapping[str, tuple[Dependency, ...]]:
-        """Everything that a declaration may name: input columns, `$time`, and `argument.column` of a code list."""
+        """Everything that a declaration may name: input columns, `$time`, those that an argument names, and
+        `argument.column` of a code list."""
         names = dict(source.columns)
+        text = " ".join(arguments)
+        quoted = [found for column, found in source.columns.items() if f'"{column}"' in text]
+        names["$named"] = unique(tuple(item for found in quoted for item in found))
         if time is not None:
             names["$time"] = source.columns[time]
         for argument in arguments:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sqlglot import exp
 
+from pipelines.contracts import qc
 from pipelines.contracts.model import SCENARIO_JOB, Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import flink
@@ -23,7 +26,7 @@ def record_streams(recorder: Recorder, registry: Registry) -> None:
     for stream in registry.streams():
         process = f"flink {stream.domain}"
         try:
-            _conform(recorder, stream, functions, process)
+            _conform(recorder, registry, stream, functions, process)
         except Untraceable as error:
             recorder.untraced(process, f"{stream.id}: {error}", [f"raw.{stream.id}"], f"clean.{stream.id}", process)
     _scenarios(recorder, registry)
@@ -42,11 +45,23 @@ def _scenarios(recorder: Recorder, registry: Registry) -> None:
             recorder.rows(topic, str(table.topic), f"flink {SCENARIO_JOB}")
 
 
-def _conform(recorder: Recorder, stream: Dataset, functions: Functions, process: str) -> None:
+def _conform(recorder: Recorder, registry: Registry, stream: Dataset, functions: Functions, process: str) -> None:
     known = {f"raw_{stream.id}": _raw(stream)}
-    for statement in (flink.checked(stream), flink.flagged(stream), flink.conformed(stream)):
+    for statement in flink.conform(stream, registry):
         known = _view(statement, known, functions)
+    name = f"{stream.id}__conformed"
+    limits = tuple(_limits(stream, registry))
+    flags = {column: (*known[name].columns[column], *limits) for column in ("qc_flag", "qc_detail")}
+    known = {**known, name: Relation({**known[name].columns, **flags}, known[name].rows)}
     _insert(recorder, flink.clean_insert(stream), known, functions, f"clean.{stream.id}", process)
+
+
+def _limits(stream: Dataset, registry: Registry) -> Iterator[Dependency]:
+    """The limits that the generated text took from code lists; it holds their numbers only."""
+    for name in qc.limit_lists(stream):
+        for column in registry.code_list(name).columns:
+            if column.name in qc.LOW_HIGH:
+                yield Dependency(f"codelist.{name}", column.name, "condition", ("limits of the quality tests",))
 
 
 def _raw(stream: Dataset) -> Relation:

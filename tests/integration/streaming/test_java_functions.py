@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,64 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from flink_cluster import BACKENDS, collect, plan_error, write
 
 from pipelines.contracts.registry import Registry
-from pipelines.streaming.job import FUNCTIONS, alarm_levels, job_sql
+from pipelines.streaming.job import alarm_levels, job_sql
 
 if TYPE_CHECKING:
     from pyflink.table import TableEnvironment
-
-MODULE = Path(__file__).resolve().parents[3] / "pipelines" / "streaming" / "java"
-BACKENDS = ("hashmap", "rocksdb")
-
-
-def _jar() -> Path:
-    """The module's jar; built here if there is none or a source is newer."""
-    sources = [MODULE / "pom.xml", *(path for path in (MODULE / "src" / "main").rglob("*") if path.is_file())]
-    jars = sorted((MODULE / "target").glob("hue-lakehouse-flink-*.jar"))
-    if not jars or jars[-1].stat().st_mtime < max(path.stat().st_mtime for path in sources):
-        maven = shutil.which("mvn")
-        assert maven is not None, "Maven is needed to build the Flink functions; install it or run `lake doctor`."
-        subprocess.run([maven, "-q", "-B", "package", "-DskipTests"], cwd=MODULE, check=True)
-        jars = sorted((MODULE / "target").glob("hue-lakehouse-flink-*.jar"))
-    return jars[-1]
-
-
-@pytest.fixture(scope="module")
-def flink() -> TableEnvironment:
-    """A streaming table environment with one slot, the functions registered, times shown in UTC."""
-    os.environ.setdefault("_python_worker_execution_mode", "process")
-    from pyflink.table import EnvironmentSettings, TableEnvironment  # after the variable is set
-
-    env = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
-    config = env.get_config()
-    config.set("pipeline.jars", _jar().as_uri())
-    config.set("parallelism.default", "1")
-    config.set("table.local-time-zone", "UTC")
-    for name, java_class in FUNCTIONS:
-        env.execute_sql(f"CREATE TEMPORARY SYSTEM FUNCTION {name} AS '{java_class}'")
-    return env
-
-
-def _collect(flink: TableEnvironment, sql: str) -> list[tuple[Any, ...]]:
-    """The rows of a bounded query, in the order in which they were emitted."""
-    with flink.execute_sql(sql).collect() as rows:
-        return [tuple(row) for row in rows]
-
-
-def _write(tmp_path: Path, lines: Sequence[bytes]) -> str:
-    path = tmp_path / f"{uuid.uuid4().hex}.jsonl"
-    path.write_bytes(b"".join(line + b"\n" for line in lines))
-    return path.as_uri()
-
-
-def _plan_error(flink: TableEnvironment, sql: str) -> str:
-    from py4j.protocol import Py4JJavaError
-
-    with pytest.raises(Py4JJavaError) as caught:
-        flink.explain_sql(sql)
-    return str(caught.value)
-
 
 # --- the format ------------------------------------------------------------------------------------------------------
 
@@ -106,8 +52,8 @@ def _raw_table(flink: TableEnvironment, uri: str) -> str:
 def test_every_bad_record_is_one_row_with_its_bytes_and_reason(flink: TableEnvironment, tmp_path: Path) -> None:
     good = '{"station_id":"Phú Ốc","observed_at":"2025-10-27T13:00:00.5Z","stage_m":5.25}'.encode()
     lines = [line for bad in BAD_RECORDS for line in (bad, good)]
-    table = _raw_table(flink, _write(tmp_path, lines))
-    rows = _collect(
+    table = _raw_table(flink, write(tmp_path, lines))
+    rows = collect(
         flink, f"SELECT `_raw`, `_err`, station_id, CAST(observed_at AS STRING), stage_m, revision FROM {table}"
     )
     expected: list[tuple[Any, ...]] = []
@@ -118,19 +64,19 @@ def test_every_bad_record_is_one_row_with_its_bytes_and_reason(flink: TableEnvir
 
 
 def test_projections_without_the_reserved_columns(flink: TableEnvironment, tmp_path: Path) -> None:
-    table = _raw_table(flink, _write(tmp_path, [b'{"station_id":"a","stage_m":1}', b"broken"]))
-    assert _collect(flink, f"SELECT stage_m, station_id FROM {table}") == [(Decimal("1.000"), "a"), (None, None)]
-    assert _collect(flink, f"SELECT `_err` FROM {table}") == [(None,), ("malformed",)]
+    table = _raw_table(flink, write(tmp_path, [b'{"station_id":"a","stage_m":1}', b"broken"]))
+    assert collect(flink, f"SELECT stage_m, station_id FROM {table}") == [(Decimal("1.000"), "a"), (None, None)]
+    assert collect(flink, f"SELECT `_err` FROM {table}") == [(None,), ("malformed",)]
 
 
 def test_unsuitable_columns_are_refused_at_planning(flink: TableEnvironment, tmp_path: Path) -> None:
     name = f"raw_{uuid.uuid4().hex}"
-    uri = _write(tmp_path, [])
+    uri = write(tmp_path, [])
     flink.execute_sql(f"""
         CREATE TEMPORARY TABLE {name} (station_id STRING NOT NULL, `_err` STRING)
         WITH ('connector' = 'filesystem', 'path' = '{uri}', 'format' = 'lake-json')
     """)
-    assert "declare it nullable" in _plan_error(flink, f"SELECT * FROM {name}")
+    assert "declare it nullable" in plan_error(flink, f"SELECT * FROM {name}")
 
 
 # --- disposition -----------------------------------------------------------------------------------------------------
@@ -167,7 +113,7 @@ def _parsed(flink: TableEnvironment, tmp_path: Path, rows: Sequence[tuple[str, i
             received_at TIMESTAMP_LTZ(3) NOT NULL, raw_offset BIGINT,
             event_rowtime AS COALESCE(CAST(observed_at AS TIMESTAMP_LTZ(3)), received_at),
             WATERMARK FOR event_rowtime AS received_at - INTERVAL '61' SECOND
-        ) WITH ('connector' = 'filesystem', 'path' = '{_write(tmp_path, lines)}', 'format' = 'json',
+        ) WITH ('connector' = 'filesystem', 'path' = '{write(tmp_path, lines)}', 'format' = 'json',
                 'json.timestamp-format.standard' = 'ISO-8601', 'scan.watermark.emit.strategy' = 'on-event')
     """)
     flink.execute_sql(f"""
@@ -222,7 +168,7 @@ SCRIPT: Sequence[tuple[tuple[str, int, float, int, int], str]] = (
 def test_disposition_of_a_scripted_sequence(flink: TableEnvironment, tmp_path: Path, backend: str) -> None:
     flink.get_config().set("state.backend.type", backend)
     view = _disposed(flink, _parsed(flink, tmp_path, [row for row, _ in SCRIPT]))
-    rows = _collect(
+    rows = collect(
         flink, f"SELECT `_raw_offset`, disposition, CAST(rowtime AS STRING), station_id, stage_m FROM {view}"
     )
     assert [(offset, disposition) for offset, disposition, *_ in rows] == [
@@ -248,7 +194,7 @@ def test_windows_after_disposition_count_what_came_on_time(flink: TableEnvironme
     view = _disposed(flink, _parsed(flink, tmp_path, rows))
     on_time = f"on_time_{uuid.uuid4().hex}"
     flink.execute_sql(f"CREATE TEMPORARY VIEW {on_time} AS SELECT * FROM {view} WHERE disposition = 'on_time'")
-    windows = _collect(
+    windows = collect(
         flink,
         f"""
         SELECT station_id, CAST(window_start AS STRING), COUNT(*), MAX(stage_m)
@@ -268,11 +214,11 @@ def test_windows_after_disposition_count_what_came_on_time(flink: TableEnvironme
 def test_disposition_refuses_a_wrong_call_at_planning(flink: TableEnvironment, tmp_path: Path) -> None:
     parsed = _parsed(flink, tmp_path, [])
     call = "SELECT * FROM Disposition(input => TABLE {} PARTITION BY station_id, horizon_ms => {})"
-    assert "write CAST(86400000 AS BIGINT)" in _plan_error(flink, call.format(parsed, "86400000"))
-    assert "above 0" in _plan_error(flink, call.format(parsed, "CAST(0 AS BIGINT)"))
+    assert "write CAST(86400000 AS BIGINT)" in plan_error(flink, call.format(parsed, "86400000"))
+    assert "above 0" in plan_error(flink, call.format(parsed, "CAST(0 AS BIGINT)"))
     renamed = f"renamed_{uuid.uuid4().hex}"
     flink.execute_sql(f"CREATE TEMPORARY VIEW {renamed} AS SELECT station_id, stage_m, `_late` FROM {parsed}")
-    assert "no column _revision" in _plan_error(flink, call.format(renamed, "CAST(1000 AS BIGINT)"))
+    assert "no column _revision" in plan_error(flink, call.format(renamed, "CAST(1000 AS BIGINT)"))
 
 
 # --- the flood alarm -------------------------------------------------------------------------------------------------
@@ -308,7 +254,7 @@ def _readings(flink: TableEnvironment, tmp_path: Path, rows: Sequence[tuple[str,
     flink.execute_sql(f"""
         CREATE TEMPORARY TABLE raw_{suffix} (
             station_id STRING, `local` TIMESTAMP(3), stage_m DECIMAL(9, 3), qc_flag INT, raw_offset BIGINT
-        ) WITH ('connector' = 'filesystem', 'path' = '{_write(tmp_path, lines)}', 'format' = 'json',
+        ) WITH ('connector' = 'filesystem', 'path' = '{write(tmp_path, lines)}', 'format' = 'json',
                 'json.timestamp-format.standard' = 'ISO-8601')
     """)
     flink.execute_sql(f"""
@@ -323,7 +269,7 @@ def _readings(flink: TableEnvironment, tmp_path: Path, rows: Sequence[tuple[str,
 
 
 def _alarms(flink: TableEnvironment, readings: str, levels: str = LEVELS) -> list[tuple[Any, ...]]:
-    return _collect(
+    return collect(
         flink,
         f"""
         SELECT
@@ -412,7 +358,7 @@ def test_wrong_levels_are_refused_at_planning(flink: TableEnvironment, tmp_path:
     readings = _readings(flink, tmp_path, [])
     call = """SELECT * FROM FloodAlarm(input => TABLE {} PARTITION BY station_id, levels => CAST('{}' AS STRING),
         hysteresis_m => CAST(0.10 AS DECIMAL(9, 3)), hold_ms => CAST(1800000 AS BIGINT), uid => 'flood_alarm')"""
-    message = _plan_error(flink, call.format(readings, "71520|5|1.0|2020-03-20T00:00:00Z|"))
+    message = plan_error(flink, call.format(readings, "71520|5|1.0|2020-03-20T00:00:00Z|"))
     assert "the level is 5; allowed are 1, 2, 3 and 4 (record)" in message
 
 
@@ -433,7 +379,7 @@ def _conformed(
         CREATE TEMPORARY TABLE file_{stream} (
             {columns}, observed_at TIMESTAMP_LTZ(6), received_at TIMESTAMP_LTZ(3), qc_flag INT, origin STRING,
             disposition STRING, raw_offset BIGINT
-        ) WITH ('connector' = 'filesystem', 'path' = '{_write(tmp_path, lines)}', 'format' = 'json',
+        ) WITH ('connector' = 'filesystem', 'path' = '{write(tmp_path, lines)}', 'format' = 'json',
                 'json.timestamp-format.standard' = 'ISO-8601')
     """)
     flink.execute_sql(f"CREATE VIEW {stream}__conformed AS SELECT *, 0 AS raw_partition FROM file_{stream}")
@@ -449,7 +395,7 @@ def _minute(number: int) -> str:
 def _final(flink: TableEnvironment, view: str, columns: str, key: int) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     """The last row of each key, as landing keeps it; minutes since START in place of the event time."""
     minute = f"TIMESTAMPDIFF(MINUTE, {_TIMESTAMP}, CAST(observed_at AS TIMESTAMP(3)))"
-    rows = _collect(flink, f"SELECT {columns.format(minute=minute)} FROM {view}")
+    rows = collect(flink, f"SELECT {columns.format(minute=minute)} FROM {view}")
     return {row[:key]: row[key:] for row in rows}
 
 
@@ -583,4 +529,4 @@ WRONG_CALLS = {
 
 @pytest.mark.parametrize("call", WRONG_CALLS)
 def test_a_wrong_call_ends_at_planning(flood_views: TableEnvironment, call: str) -> None:
-    assert WRONG_CALLS[call] in _plan_error(flood_views, f"SELECT * FROM {call}")
+    assert WRONG_CALLS[call] in plan_error(flood_views, f"SELECT * FROM {call}")

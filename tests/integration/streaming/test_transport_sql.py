@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from flink_cluster import jar
 
 from pipelines.contracts.registry import Registry
 from pipelines.streaming.job import FUNCTIONS, job_sql
@@ -22,7 +21,6 @@ from pipelines.streaming.job import FUNCTIONS, job_sql
 if TYPE_CHECKING:
     from pyflink.table import TableEnvironment
 
-MODULE = Path(__file__).resolve().parents[3] / "pipelines" / "streaming" / "java"
 START = datetime(2025, 10, 27, tzinfo=UTC)
 COLUMNS = {
     "lane_minute": "detector_id STRING, lane_no INT, vehicle_count INT, mean_speed_kmh DECIMAL(9, 3), "
@@ -32,18 +30,6 @@ COLUMNS = {
     "space_s DECIMAL(9, 1), vehicle_count INT",
 }
 _INSERT = re.compile(r"INSERT INTO (?P<table>\w+) \((?P<columns>[^)]*)\)\s*(?P<select>SELECT.*)", re.DOTALL)
-
-
-def _jar() -> Path:
-    """The module's jar; built here if there is none or a source is newer."""
-    sources = [MODULE / "pom.xml", *(path for path in (MODULE / "src" / "main").rglob("*") if path.is_file())]
-    jars = sorted((MODULE / "target").glob("hue-lakehouse-flink-*.jar"))
-    if not jars or jars[-1].stat().st_mtime < max(path.stat().st_mtime for path in sources):
-        maven = shutil.which("mvn")
-        assert maven is not None, "Maven is needed to build the Flink functions; install it or run `lake doctor`."
-        subprocess.run([maven, "-q", "-B", "package", "-DskipTests"], cwd=MODULE, check=True)
-        jars = sorted((MODULE / "target").glob("hue-lakehouse-flink-*.jar"))
-    return jars[-1]
 
 
 def at(minute: float) -> str:
@@ -98,7 +84,7 @@ def flink() -> TableEnvironment:
 
     env = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
     for key, value in (
-        ("pipeline.jars", _jar().as_uri()),
+        ("pipeline.jars", jar().as_uri()),
         ("parallelism.default", "1"),
         ("table.local-time-zone", "UTC"),
     ):

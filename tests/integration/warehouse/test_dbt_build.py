@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pyarrow as pa
@@ -122,6 +123,41 @@ def lanes() -> list[dict[str, Any]]:
     ]
 
 
+STEP = timedelta(minutes=10)
+
+
+def rain() -> list[dict[str, Any]]:
+    """Twelve hours of a storm over five gauges: Nam Đông stops counting after five, Khe Tre is silent for one, a failed
+    reading of Hương Phú counts for nothing."""
+    fallen = {"HUE-ND": 6, "HUE-KT": 5, "HUE-HP": 7, "HUE-TNM": 4, "HUE-BM": 12}
+    return [
+        silver(
+            72 * number + step,
+            START + step * STEP,
+            station_id=station,
+            observed_at=START + step * STEP,
+            rain_mm=Decimal(0 if station == "HUE-ND" and step >= 30 else mm + step % 3),
+            qc_flag=4 if (station, step) == ("HUE-HP", 50) else 1,
+            observed_date=(START + step * STEP).date(),
+        )
+        for number, (station, mm) in enumerate(fallen.items())
+        for step in range(72)
+        if not (station == "HUE-KT" and 40 <= step < 46)
+    ]
+
+
+def reservoirs() -> list[dict[str, Any]]:
+    detail = "level_m.spike=3;level_m.rate_of_change=4"
+    at = START + STEP
+    own = {"reservoir_id": "TA-TRACH", "observed_at": at, "level_m": Decimal(45), "observed_date": at.date()}
+    return [silver(0, at, **own, qc_flag=4, qc_detail=detail)]
+
+
+def cameras() -> list[dict[str, Any]]:
+    own = {"camera_id": "HUE-C19753-1", "observed_at": START, "is_online": True, "ward_code": "19753"}
+    return [silver(0, START, **own, qc_flag=1, observed_date=START.date())]
+
+
 @pytest.fixture(scope="module")
 def lake(lake_services: Any) -> Lake:
     remote = lake_services.need("spark").spark_remote
@@ -149,6 +185,9 @@ def lake(lake_services: Any) -> Lake:
     found.write("flood_forecast", official())
     found.write("flood_forecast_model", forecasts())
     found.write("lane_minute", lanes())
+    found.write("rain_gauge", rain())
+    found.write("reservoir_op", reservoirs())
+    found.write("camera_health", cameras())
     found.write("feedback_ticket", tickets())
     return found
 
@@ -324,6 +363,48 @@ def test_feedback_counts_equal_a_plain_count(lake: Lake, first: dbt.DbtResult) -
     assert sum(row["ticket_count"] for row in rows.values()) == 60
 
 
+def test_rain_is_compared_with_the_median_of_the_neighbours(lake: Lake, first: dbt.DbtResult) -> None:
+    """The rule written down once more, over all pairs of readings."""
+    test, neighbours = lake.registry.dataset("rain_gauge").qc.neighbour["rain_mm"], {}
+    for row in lake.registry.code_list("rain_neighbours").rows:
+        neighbours.setdefault(row["station_id"], []).append(row["neighbour_id"])
+    usable = {(r["station_id"], r["observed_at"]): r["rain_mm"] for r in rain() if r["qc_flag"] != 4}
+    sums: dict[tuple[str, datetime], Decimal | None] = {}
+    for station, at in usable:
+        inside = {t: mm for (s, t), mm in usable.items() if s == station and at - test.window < t <= at}
+        covered = len(inside) >= 0.8 * (test.window / STEP) and at - min(inside) >= test.window - 3 * STEP
+        sums[station, at] = sum(inside.values()) if covered else None
+    wanted = {}
+    for (station, at), own in sums.items():
+        said = [s for s in (sums.get((other, at)) for other in neighbours[station]) if s is not None]
+        flag = 2 if own is None or not said else 1
+        if flag == 1:
+            expected = Decimal(median(said))
+            low = test.low.factor * expected - test.low.margin
+            flag = 3 if own < low or own > test.high.factor * expected + test.high.margin else 1
+        wanted[station, at] = (flag, len(said))
+    found = {
+        (row["entity_id"], row["observed_at"]): (row["qc_flag"], row["neighbour_count"])
+        for row in lake.gold("fct_neighbour_check")
+        if row["dataset_id"] == "rain_gauge"
+    }
+    assert found == wanted
+    assert {station for (station, _), (flag, _) in found.items() if flag == 3} == {"HUE-ND"}
+    assert {flag for flag, _ in found.values()} == {1, 2, 3}
+
+
+def test_flags_are_counted_by_sensor_and_day(lake: Lake, first: dbt.DbtResult) -> None:
+    days = {(row["dataset_id"], row["entity_id"], row["local_date"]): row for row in lake.gold("kpi_sensor_quality")}
+    reservoir = days["reservoir_op", "TA-TRACH", date(2025, 10, 27)]
+    names = ("reading_count", "fail_count", "spike_count", "rate_of_change_count", "flat_line_count")
+    assert [reservoir[name] for name in names] == [1, 1, 1, 1, 0]
+    blocked = [row for row in lake.gold("fct_neighbour_check") if row["entity_id"] == "HUE-ND" and row["qc_flag"] == 3]
+    counted = sum(row["neighbour_suspect_count"] for row in days.values())
+    assert counted == len(blocked) > 5
+    failed = [row for (dataset, *_), row in days.items() if dataset == "lane_minute"]
+    assert sum(row["fail_count"] for row in failed) == sum(lane["qc_flag"] == 4 for lane in lanes())
+
+
 def test_a_run_reads_its_versions_and_overwrites_gold_in_place(lake: Lake, first: dbt.DbtResult) -> None:
     """A second run in harder circumstances: the catalogue lost a table, silver has moved on since the manifest, an
     input never arrived. Older versions of gold stay readable."""
@@ -341,8 +422,9 @@ def test_a_run_reads_its_versions_and_overwrites_gold_in_place(lake: Lake, first
     assert manifest.inputs["silver.river_stage"] == 1
 
     second = lake.build("second")
-    assert second.not_built == ("kpi_traffic_hour",) == withheld.stale
-    assert second.gold == {mart: version + 1 for mart, version in first.gold.items() if mart != "kpi_traffic_hour"}
+    without_lanes = ("kpi_sensor_quality", "kpi_traffic_hour")
+    assert second.not_built == without_lanes == withheld.stale
+    assert second.gold == {mart: version + 1 for mart, version in first.gold.items() if mart not in without_lanes}
     assert len(lake.gold("fct_river_stage")) == len(lake.readings) + 1, "the version of the manifest, not the newest"
     for mart, rows in before.items():
         assert ordered(lake.gold(mart, first.gold[mart])) == ordered(rows), f"{mart}: the older version has changed"

@@ -17,7 +17,7 @@ from hypothesis import given
 
 from pipelines.contracts import build, published
 from pipelines.contracts.changes import changes, edition
-from pipelines.contracts.model import ContractField, Text
+from pipelines.contracts.model import ContractField, Qc, Text
 from pipelines.contracts.targets import delta, flink, kafka, trino
 from pipelines.contracts.validators import column_names_are_free
 
@@ -44,14 +44,15 @@ def test_every_file_of_every_contract_can_be_read(one: Generated) -> None:
 def test_no_step_of_a_stream_takes_a_field_for_its_own_column(name: str, domain: str) -> None:
     added = ContractField(name=name, type="string", title=Text(vi=name, en=name))
     like = city().dataset("river_stage")
-    dataset = like.model_copy(update={"domain": domain, "fields": (*like.fields, added)})
+    qc = like.qc if domain == "camera" else Qc()
+    dataset = like.model_copy(update={"domain": domain, "fields": (*like.fields, added), "qc": qc})
     registry = replace(city(), datasets=(dataset,))
     if list(column_names_are_free(dataset, registry)):
         return
-    for sql in (flink.checked(dataset), flink.flagged(dataset), flink.conformed(dataset)):
+    for sql in flink.conform(dataset, city()):
         made = re.findall(r"AS `(\w+)`", sql)
         assert name not in made
-    refusing = flink.dead_letter_insert(dataset, CONNECTION) + flink.flagged(dataset).partition("\nFROM")[2]
+    refusing = flink.dead_letter_insert(dataset, CONNECTION) + flink.flagged(dataset, city()).partition("\nFROM")[2]
     assert f"`{name}`" not in refusing.partition("\nSELECT")[2]
     assert trino.LABEL_COLUMN not in trino.granted_columns(dataset)
 
@@ -66,8 +67,8 @@ def test_every_contract_compiles_for_the_engines(one: Generated) -> None:
     if dataset.stream:
         for connected in (flink.source, flink.clean_sink, flink.dead_letter_insert):
             connected(dataset, CONNECTION)
-        for statement in (flink.checked, flink.flagged, flink.conformed, flink.clean_insert):
-            statement(dataset)
+        flink.conform(dataset, city())
+        flink.clean_insert(dataset)
         kafka.topics(dataset, simulated_clock=False)
 
 

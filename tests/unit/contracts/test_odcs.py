@@ -132,11 +132,20 @@ def test_every_query_runs_on_the_columns_of_its_contract(registry: Registry) -> 
 def test_a_streamed_value_out_of_range_must_carry_its_flag(registry: Registry) -> None:
     contract = odcs.contract(registry.dataset("river_stage"), registry)
     checks = _checks(contract)
-    rows = "SELECT 16.0 AS stage_m, {} AS qc_flag"
-    for check, good, bad in (("stage_m_range", 4, 3), ("stage_m_gross_range", 4, 1)):
+    for check, station, stage, good, bad in (
+        ("stage_m_range", "71520", 80, 4, 3),
+        ("stage_m_gross_range", "71520", 7, 3, 1),
+        ("stage_m_gross_range_fail", "71520", 61, 4, 3),
+        ("stage_m_gross_range_fail", "HUE-TN", 12, 4, 3),
+    ):
+        rows = f"(SELECT '{station}' AS station_id, {stage}.0 AS stage_m, {{}} AS qc_flag)"
         query = checks[check]["query"]
-        assert duckdb.sql(query.format(object=f"({rows.format(good)})")).fetchall() == [(0,)]
-        assert duckdb.sql(query.format(object=f"({rows.format(bad)})")).fetchall() == [(1,)]
+        assert duckdb.sql(query.format(object=rows.format(good))).fetchall() == [(0,)]
+        assert duckdb.sql(query.format(object=rows.format(bad))).fetchall() == [(1,)]
+    usual = checks["stage_m_gross_range"]["query"].format(
+        object="(SELECT 'HUE-TN' AS station_id, 61.0 AS stage_m, 1 AS qc_flag)"
+    )
+    assert duckdb.sql(usual).fetchall() == [(0,)], "the mountain gauge has limits of its own"
 
 
 def test_a_long_code_list_is_looked_up_and_a_short_one_stands_in_the_contract(registry: Registry) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from datetime import date
@@ -110,6 +111,19 @@ def test_an_unknown_dataset_lists_those_there_are() -> None:
         ),
         ("fields.yaml", 'stage_m: {type: "decimal(9,3)"', "stage_m: {type: float", "'float' is not a logical type"),
         ("codelists/agencies.yaml", "name_en: Department of Health", "nam_en: Department of Health", "has nam_en"),
+        (
+            "datasets/flood/river_stage.yaml",
+            "stage_m: {window: 1 h, suspect: 0.4, fail: 1.2}",
+            "stage_m: {window: 1 h, suspect: 0}",
+            "qc.spike.stage_m: limits are above 0",
+        ),
+        (
+            "datasets/flood/river_stage.yaml",
+            "suspect: 0.4, fail: 1.2",
+            "suspect: 1.2, fail: 0.4",
+            "qc.spike.stage_m: `suspect` and `fail` stand the wrong way round",
+        ),
+        ("datasets/flood/river_stage.yaml", "gap: {suspect: 30 min}", "gap: {}", "qc.gap: a test needs `suspect`"),
         ("codelists/wards.yaml", "file: wards.csv", "file: absent.csv", "the file absent.csv does not exist"),
     ],
 )
@@ -302,6 +316,48 @@ BROKEN = {
         "supersedes: rain_gauge\nowner: H57.NNMT",
         "supersedes 'rain_gauge' 1.0.0, but is itself 1.0.0 (write `version: 2.0.0`)",
     ),
+    "qc_belongs_to_a_stream": (
+        "datasets/flood/kpi_flood_alarm.yaml",
+        "sla: {",
+        "qc: {gross_range: {peak_stage_m: {suspect: [0, 8]}}}\nsla: {",
+        "has `qc`, but is no stream (write rules under `quality`",
+    ),
+    "qc_tests_name_measures": (
+        "datasets/flood/river_stage.yaml",
+        "  flat_line:\n    stage_m:",
+        "  flat_line:\n    level_m:",
+        "flat_line names the absent field 'level_m'",
+    ),
+    "qc_ranges_nest": (
+        "datasets/flood/river_stage.yaml",
+        "stage_m: {suspect: [-1, 8]",
+        "stage_m: {suspect: [-1, 18]",
+        "gross_range of 'stage_m' is wider than what fails",
+    ),
+    "qc_state_needs_a_keyed_job": (
+        "datasets/environment/env_monitoring.yaml",
+        "qc:\n",
+        "qc:\n  spike:\n    ph: {window: 1 h, suspect: 2}\n",
+        "declares spike, but its job 'city' keeps no state (streams of flood, transport, camera have such a job",
+    ),
+    "qc_windows_are_bounded": (
+        "datasets/flood/river_stage.yaml",
+        "flat_line:\n    stage_m: {suspect: 6 h, fail: 24 h}",
+        "flat_line:\n    stage_m: {suspect: 6 h, fail: 51 h}",
+        "its tests look 2 days, 3:00:00 back, which is 306 readings of 0:10:00 (look back at most 300 readings",
+    ),
+    "qc_limits_have_the_digits_of_their_field": (
+        "datasets/flood/river_stage.yaml",
+        "stage_m: {window: 1 h, suspect: 0.4",
+        "stage_m: {window: 1 h, suspect: 0.4001",
+        "spike of 'stage_m' compares with 0.4001, the field has 3 digits after the point",
+    ),
+    "qc_code_lists_hold_what_tests_need": (
+        "codelists/stage_limits.yaml",
+        'station_id: "71518"',
+        'station_id: "71599"',
+        "'stage_limits' has limits of the unknown station_id '71599'",
+    ),
 }
 BEFORE: dict[str, tuple[str, str, str]] = {
     "references_form_no_circle": (
@@ -383,6 +439,102 @@ def test_a_validator_finds_what_it_is_for(schemas: Path, name: str) -> None:
             "supersedes: rain_gauge\nowner: H57.NNMT",
             "supersedes 'rain_gauge' under a name of its own (write `id: rain_gauge_v2`)",
         ),
+        (
+            "datasets/flood/river_stage.yaml",
+            "spike:\n    stage_m:",
+            "spike:\n    observed_at:",
+            "spike names 'observed_at', which is no measure",
+        ),
+        (
+            "datasets/flood/reservoir_op.yaml",
+            "    inflow_m3s: {suspect: [0, 15000]}\n",
+            "    inflow_m3s: {suspect: [15000, 0]}\n",
+            "gross_range of 'inflow_m3s' is empty: 15000 … 0",
+        ),
+        (
+            "codelists/stage_limits.yaml",
+            "fail_low: 50, fail_high: 75",
+            "fail_low: 50, fail_high: 80",
+            "gross_range of 'stage_m' is wider than what is possible (limits of HUE-TN)",
+        ),
+        (
+            "datasets/flood/river_stage.yaml",
+            "spike:\n    stage_m: {window: 1 h",
+            "spike:\n    stage_m: {window: 20 min",
+            "the window of spike of 'stage_m' holds fewer than 3 readings (write at least 0:30:00)",
+        ),
+        (
+            "datasets/flood/river_stage.yaml",
+            "gap: {suspect: 30 min}",
+            "gap: {suspect: 5 min}",
+            "a gap is shorter than the cadence",
+        ),
+        (
+            "datasets/flood/river_stage.yaml",
+            "limits: stage_limits",
+            "limits: stage_limit",
+            "code list 'stage_limit' does not exist (write schemas/codelists/stage_limit.yaml with the columns",
+        ),
+        (
+            "datasets/flood/river_stage.yaml",
+            "limits: stage_limits",
+            "limits: alarm_levels",
+            "code list 'alarm_levels' has no column field_name, qc_test, suspect_low, suspect_high, fail_low",
+        ),
+        (
+            "datasets/flood/reservoir_op.yaml",
+            "limits: reservoir_limits",
+            "limits: stage_limits",
+            "code list 'stage_limits' is by 'station_id', no part of the entity (its key is one of: reservoir_id)",
+        ),
+        (
+            "codelists/stage_limits.yaml",
+            "qc_test: rate_of_change",
+            "qc_test: flat_line",
+            "flat_line of stage_m at HUE-TN: an entity has no limits of its own there; allowed: gross_range, spike,",
+        ),
+        (
+            "codelists/stage_limits.yaml",
+            "qc_test: rate_of_change",
+            "qc_test: spike",
+            "'stage_limits': spike of stage_m at HUE-TN stands twice",
+        ),
+        (
+            "codelists/stage_limits.yaml",
+            "suspect_high: 1.2, fail_high: 4",
+            "suspect_high: 0, fail_high: 4",
+            "spike of stage_m at HUE-TN: limits are above 0",
+        ),
+        (
+            "codelists/stage_limits.yaml",
+            "suspect_high: 1.2, fail_high: 4",
+            "suspect_low: 1.2, fail_high: 4",
+            "spike of stage_m at HUE-TN: give suspect_high, fail_high, and no other limit",
+        ),
+        (
+            "codelists/reservoir_limits.yaml",
+            "qc_test: gross_range, suspect_low: 23",
+            "qc_test: attenuated_signal, suspect_low: 23",
+            "attenuated_signal of level_m at TA-TRACH: reservoir_op does not declare this test",
+        ),
+        (
+            "codelists/stage_seasons.yaml",
+            "month_from: 1, month_to: 8",
+            "month_from: 0, month_to: 8",
+            "'stage_seasons': months 0 to 8 of stage_m: a month is 1 to 12",
+        ),
+        (
+            "codelists/env_seasons.yaml",
+            "month_from: 12, month_to: 2",
+            "month_from: 12, month_to: 3",
+            "'env_seasons': month 3 of air_temp_c stands twice",
+        ),
+        (
+            "codelists/rain_neighbours.yaml",
+            "{station_id: HUE-BM, neighbour_id: HUE-HP",
+            "{station_id: HUE-BM, neighbour_id: HUE-BM",
+            "'rain_neighbours': HUE-BM is its own neighbour",
+        ),
     ],
 )
 def test_a_validator_finds_each_way_to_break_its_rule(
@@ -408,7 +560,7 @@ def test_a_new_major_beside_an_ending_dataset_is_sound(schemas: Path) -> None:
     file = "datasets/flood/river_stage.yaml"
     text = (schemas / file).read_text(encoding="utf-8")
     text = text.replace("id: river_stage", "id: river_stage_v2\nsupersedes: river_stage")
-    text = text.replace("version: 1.0.0", "version: 2.0.0")
+    text = re.sub("version: .*", "version: 2.0.0", text)
     (schemas / "datasets/flood/river_stage_v2.yaml").write_text(text, encoding="utf-8")
     _edit(schemas, file, "owner: H57.NNMT", "end_date: 2027-06-30\nowner: H57.NNMT")
     registry = load_registry(schemas)

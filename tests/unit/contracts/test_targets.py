@@ -22,9 +22,7 @@ def test_flink_chain_of_a_stream(registry: Registry, golden: Callable[[str, str]
     dataset = registry.dataset(name)
     parts = (
         flink.source(dataset, CONNECTION),
-        flink.checked(dataset),
-        flink.flagged(dataset),
-        flink.conformed(dataset),
+        *flink.conform(dataset, registry),
         flink.clean_sink(dataset, CONNECTION),
         flink.dead_letter_insert(dataset, CONNECTION),
         flink.clean_insert(dataset),

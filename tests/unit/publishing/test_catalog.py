@@ -43,7 +43,7 @@ def test_a_dataset_says_what_its_contract_says(settings):
 def test_a_field_says_what_it_holds_and_whether_people_see_it(settings):
     found = {(row["dataset"], row["name"]): row for row in rows(settings, "field")}
     stage = found["river_stage", "stage_m"]
-    assert (stage["type"], stage["unit"], stage["minimum"], stage["maximum"]) == ("decimal(9,3)", "m", "-2", "15")
+    assert (stage["type"], stage["unit"], stage["minimum"], stage["maximum"]) == ("decimal(9,3)", "m", "-2", "75")
     assert (stage["required"], stage["is_key"], stage["granted"]) == (True, False, True)
     assert found["river_stage", "station_id"]["code_list"] == "stations"
     token = found["feedback_ticket", "phone_token"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -90,7 +91,10 @@ def test_where_kafka_listens_and_when_it_is_planned_do_not_rebuild_a_job(registr
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("datasets/flood/river_stage.yaml", "maximum: 15", "maximum: 16"),
+        ("datasets/flood/river_stage.yaml", "fail: [-2, 15]", "fail: [-2, 16]"),
+        ("datasets/flood/river_stage.yaml", "gap: {suspect: 30 min}", "gap: {suspect: 40 min}"),
+        ("codelists/stage_limits.yaml", "suspect_high: 1.2", "suspect_high: 1.3"),
+        ("codelists/stage_seasons.yaml", "suspect_high: 3.5", "suspect_high: 3.6"),
         ("datasets/flood/river_stage.yaml", "watermark: 10 min", "watermark: 11 min"),
         ("codelists/alarm_levels.yaml", "threshold_m: 3.5", "threshold_m: 3.6"),
         ("datasets/flood/rain_gauge.yaml", "  - rain_mm: {", "  - stage_m\n  - rain_mm: {"),
@@ -111,10 +115,10 @@ def test_what_a_job_computes_changes_its_fingerprint(
 
 def test_a_stream_of_a_new_domain_is_read_by_the_shared_job_without_state(registry: Registry, tmp_path: Path) -> None:
     schemas = Path(shutil.copytree(ROOT / "schemas", tmp_path / "schemas"))
-    text = (schemas / "datasets/flood/rain_gauge.yaml").read_text(encoding="utf-8")
+    text = (schemas / "datasets/flood/flood_forecast.yaml").read_text(encoding="utf-8")
     folder = schemas / "datasets" / "weather"
     folder.mkdir()
-    moved = text.replace("id: rain_gauge", "id: wind").replace("domain: flood", "domain: weather")
+    moved = text.replace("id: flood_forecast", "id: wind").replace("domain: flood", "domain: weather")
     (folder / "wind.yaml").write_text(moved, encoding="utf-8")
     changed = load_registry(schemas)
     job = _plan(changed, "city")
@@ -124,6 +128,19 @@ def test_a_stream_of_a_new_domain_is_read_by_the_shared_job_without_state(regist
     assert any(s.startswith("INSERT INTO `clean_wind`") for s in job.inserts)
     for other in ("flood", "transport", "camera"):
         assert _plan(changed, other).fingerprint == _plan(registry, other).fingerprint
+
+
+def test_quality_tests_with_state_stand_between_stateless_ones_and_the_disposition(registry: Registry) -> None:
+    """And only where they are declared: any other stream keeps the plan that it had."""
+    flood, transport = (_plan(registry, job) for job in ("flood", "transport"))
+    views = [view[1] for s in flood.ddl if (view := re.match(r"CREATE VIEW `(river_stage__\w+)`", s))]
+    assert views == [f"river_stage__{step}" for step in ("checked", "flagged", "tested", "conformed")]
+    assert any(
+        "input => TABLE `river_stage__tested` PARTITION BY (`station_id`, `observed_at`)" in s for s in flood.ddl
+    )
+    assert "QualityTests(" not in "".join(transport.ddl)
+    assert any("input => TABLE `lane_minute__flagged` PARTITION BY" in s for s in transport.ddl)
+    assert any("FROM `env_monitoring__flagged`" in s for s in _plan(registry, "city").ddl)
 
 
 def test_alarm_levels_are_instants_of_hue(registry: Registry) -> None:

@@ -123,6 +123,17 @@ def test_a_code_list_too_long_for_a_test_is_refused(registry: Registry) -> None:
         dbt.render(replace(registry.only("demo"), code_lists=lists))
 
 
+def test_a_neighbour_test_that_no_mart_computes_is_refused(registry: Registry) -> None:
+    qc = registry.dataset("river_stage").qc
+    small = registry.only("demo")
+    declared = qc.model_copy(update={"neighbour": {"level_m": qc.neighbour["stage_m"]}})
+    message = (
+        "reservoir_op: dbt cannot express the neighbour test: fct_neighbour_check does not read it; add code_stage"
+    )
+    with pytest.raises(Untranslatable, match=message):
+        dbt.render(changed(small, "reservoir_op", qc=declared))
+
+
 def test_the_hold_of_a_reading_is_two_cadences_of_the_gauge(registry: Registry) -> None:
     variables = yaml.safe_load((HOME / "dbt_project/dbt_project.yml").read_text(encoding="utf-8"))["vars"]
     stream = registry.dataset("river_stage").stream

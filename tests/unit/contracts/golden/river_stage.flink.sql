@@ -38,8 +38,8 @@ SELECT
   `observed_at`,
   `stage_m`,
   `origin`,
-  CAST(CASE WHEN (`stage_m` < -2 OR `stage_m` > 15) THEN 4 WHEN (`stage_m` < -1 OR `stage_m` > 8) THEN 3 WHEN `stage_m` IS NULL THEN 9 WHEN `stage_m` IS NOT NULL THEN 1 ELSE 2 END AS INT) AS `_qc_flag`,
-  CASE WHEN (`stage_m` < -2 OR `stage_m` > 15) OR (`stage_m` < -1 OR `stage_m` > 8) OR `stage_m` IS NULL THEN CONCAT_WS(';', CASE WHEN `stage_m` < -2 OR `stage_m` > 15 THEN 'stage_m.gross_range=4' WHEN `stage_m` < -1 OR `stage_m` > 8 THEN 'stage_m.gross_range=3' WHEN `stage_m` IS NULL THEN 'stage_m.gross_range=9' END) END AS `_qc_detail`,
+  CAST(CASE WHEN (CASE `station_id` WHEN '71518' THEN `stage_m` < -2 OR `stage_m` > 9 WHEN '71520' THEN `stage_m` < -2 OR `stage_m` > 9 WHEN 'HUE-TN' THEN `stage_m` < 50 OR `stage_m` > 75 ELSE `stage_m` < -2 OR `stage_m` > 15 END) THEN 4 WHEN (CASE `station_id` WHEN '71518' THEN `stage_m` < -0.8 OR `stage_m` > 6.0 WHEN '71520' THEN `stage_m` < -0.8 OR `stage_m` > 6.5 WHEN 'HUE-TN' THEN `stage_m` < 54 OR `stage_m` > 66 ELSE `stage_m` < -1 OR `stage_m` > 8 END) OR ((`station_id` = '71520' AND EXTRACT(MONTH FROM `observed_at` + INTERVAL '7' HOUR) IN (1, 2, 3, 4, 5, 6, 7, 8) AND (`stage_m` < -0.8 OR `stage_m` > 3.5)) OR (`station_id` = '71518' AND EXTRACT(MONTH FROM `observed_at` + INTERVAL '7' HOUR) IN (1, 2, 3, 4, 5, 6, 7, 8) AND (`stage_m` < -0.8 OR `stage_m` > 4.5))) THEN 3 WHEN `stage_m` IS NULL THEN 9 WHEN `stage_m` IS NOT NULL THEN 1 ELSE 2 END AS INT) AS `_qc_flag`,
+  CASE WHEN (CASE `station_id` WHEN '71518' THEN `stage_m` < -2 OR `stage_m` > 9 WHEN '71520' THEN `stage_m` < -2 OR `stage_m` > 9 WHEN 'HUE-TN' THEN `stage_m` < 50 OR `stage_m` > 75 ELSE `stage_m` < -2 OR `stage_m` > 15 END) OR (CASE `station_id` WHEN '71518' THEN `stage_m` < -0.8 OR `stage_m` > 6.0 WHEN '71520' THEN `stage_m` < -0.8 OR `stage_m` > 6.5 WHEN 'HUE-TN' THEN `stage_m` < 54 OR `stage_m` > 66 ELSE `stage_m` < -1 OR `stage_m` > 8 END) OR ((`station_id` = '71520' AND EXTRACT(MONTH FROM `observed_at` + INTERVAL '7' HOUR) IN (1, 2, 3, 4, 5, 6, 7, 8) AND (`stage_m` < -0.8 OR `stage_m` > 3.5)) OR (`station_id` = '71518' AND EXTRACT(MONTH FROM `observed_at` + INTERVAL '7' HOUR) IN (1, 2, 3, 4, 5, 6, 7, 8) AND (`stage_m` < -0.8 OR `stage_m` > 4.5))) OR `stage_m` IS NULL THEN CONCAT_WS(';', CASE WHEN CASE `station_id` WHEN '71518' THEN `stage_m` < -2 OR `stage_m` > 9 WHEN '71520' THEN `stage_m` < -2 OR `stage_m` > 9 WHEN 'HUE-TN' THEN `stage_m` < 50 OR `stage_m` > 75 ELSE `stage_m` < -2 OR `stage_m` > 15 END THEN 'stage_m.gross_range=4' WHEN CASE `station_id` WHEN '71518' THEN `stage_m` < -0.8 OR `stage_m` > 6.0 WHEN '71520' THEN `stage_m` < -0.8 OR `stage_m` > 6.5 WHEN 'HUE-TN' THEN `stage_m` < 54 OR `stage_m` > 66 ELSE `stage_m` < -1 OR `stage_m` > 8 END THEN 'stage_m.gross_range=3' WHEN `stage_m` IS NULL THEN 'stage_m.gross_range=9' END, CASE WHEN (`station_id` = '71520' AND EXTRACT(MONTH FROM `observed_at` + INTERVAL '7' HOUR) IN (1, 2, 3, 4, 5, 6, 7, 8) AND (`stage_m` < -0.8 OR `stage_m` > 3.5)) OR (`station_id` = '71518' AND EXTRACT(MONTH FROM `observed_at` + INTERVAL '7' HOUR) IN (1, 2, 3, 4, 5, 6, 7, 8) AND (`stage_m` < -0.8 OR `stage_m` > 4.5)) THEN 'stage_m.climatology=3' END) END AS `_qc_detail`,
   COALESCE(`revision`, 0) AS `_revision`,
   `observed_at` < `_received_at` - INTERVAL '0 00:10:00' DAY TO SECOND AS `_late`,
   `_received_at`,
@@ -48,6 +48,27 @@ SELECT
   `_rowtime`
 FROM `river_stage__checked`
 WHERE `_reason` IS NULL;
+
+CREATE VIEW `river_stage__tested` AS
+SELECT
+  `station_id`,
+  `observed_at`,
+  `stage_m`,
+  `origin`,
+  `tested_flag` AS `_qc_flag`,
+  `tested_detail` AS `_qc_detail`,
+  `_revision`,
+  `_late`,
+  `_received_at`,
+  `_partition`,
+  `_offset`,
+  `rowtime` AS `_rowtime`
+FROM QualityTests(
+  input => TABLE `river_stage__flagged` PARTITION BY (`station_id`),
+  tests => CAST('{"event_time": "observed_at", "entity": "station_id", "cadence_ms": 600000, "keep_ms": 88200000, "gap": {"suspect_ms": 1800000}, "fields": {"stage_m": {"spike": {"window_ms": 3600000, "suspect": "0.4", "fail": "1.2"}, "rate_of_change": {"window_ms": 3600000, "suspect": "1", "fail": "4"}, "attenuated_signal": {"window_ms": 86400000, "suspect": "0.02"}, "flat_line": {"tolerance": "0", "except": [], "suspect_ms": 21600000, "fail_ms": 86400000}}}, "overrides": [{"entity": "HUE-TN", "field": "stage_m", "test": "spike", "suspect": "1.2", "fail": "4"}, {"entity": "HUE-TN", "field": "stage_m", "test": "rate_of_change", "suspect": "3", "fail": "12"}]}' AS STRING),
+  on_time => DESCRIPTOR(`_rowtime`),
+  uid => 'river_stage_quality'
+);
 
 CREATE VIEW `river_stage__conformed` AS
 SELECT
@@ -64,7 +85,7 @@ SELECT
   `disposition`,
   `rowtime`
 FROM Disposition(
-  input => TABLE `river_stage__flagged` PARTITION BY (`station_id`, `observed_at`),
+  input => TABLE `river_stage__tested` PARTITION BY (`station_id`, `observed_at`),
   horizon_ms => CAST(86400000 AS BIGINT),
   on_time => DESCRIPTOR(`_rowtime`),
   uid => 'river_stage_disposition'
