@@ -43,7 +43,7 @@ COUNTS_ROWS = {
     "gold.kpi_transit_on_time.arrival_count": "count(*) of the observed arrivals",
     "gold.kpi_vehicle_mix_hour.reading_count": "count(*) of the hour's counts",
     **{
-        f"gold.kpi_sensor_quality.{item.name}": "count(*) of the day's readings, of those with a flag, or with a finding"
+        f"gold.kpi_sensor_quality.{item.name}": "count(*) of the readings of a day, all or those with a flag or finding"
         for item in REGISTRY.dataset("kpi_sensor_quality").fields
         if item.name.endswith("_count")
     },
