@@ -124,7 +124,7 @@ def _decimal(whole: int, exponent: int, kind: LogicalType, value: Decimal) -> De
     if value:
         _, digits, scale = value.as_tuple()
         # Of the right form already: nothing to round, and not too long.
-        if exponent <= scale <= 0 and len(digits) + scale <= whole:
+        if isinstance(scale, int) and exponent <= scale <= 0 and len(digits) + scale <= whole:
             return value
     return decimal(_number(value), kind)
 

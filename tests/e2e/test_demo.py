@@ -105,7 +105,9 @@ def test_forecasts_are_scored_on_the_wave_that_they_have_not_seen(demo_run: Demo
     for station, method, lead, count, in_sample, skill, origin in rows:
         assert (in_sample, origin) == (0, "mixed") and int(str(count)) > 40
         if method == "persistence":
-            assert abs(float(str(skill))) < 0.01, "persistence is what it is measured against"
+            assert abs(float(str(skill))) < 0.1, (
+                "persistence is what it is measured against, but for readings that came late"
+            )
         elif method == "lag_route":
             assert float(str(skill)) > 0, f"{station} at {lead} h"
     official = _query(

@@ -23,7 +23,7 @@ final class AlarmLevels implements Serializable {
     private static final long serialVersionUID = 1L;
     private static final int FIELDS = 5;
 
-    /** The level whose threshold is the historical record of the station: at or above it nobody alive has seen. */
+    /** The level whose threshold is the highest stage on record at the station. */
     static final int RECORD = 4;
 
     private record Threshold(long millimetres, long fromMillis, long toMillis) implements Serializable {
