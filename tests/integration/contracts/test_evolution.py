@@ -48,6 +48,7 @@ from pipelines.warehouse.manifest import RunManifest
 pytestmark = pytest.mark.timeout(600)
 T0 = datetime(2025, 10, 27, tzinfo=UTC)
 _VERSION = re.compile(r"^version: (\d+)\.(\d+)\.\d+$", re.MULTILINE)
+_TESTS = re.compile(r"^qc:\n(?:  .*\n)+", re.MULTILINE)
 STEP = timedelta(minutes=10)
 OLD_STEPS = 40
 RIVER, CABINET = "river_stage", "lighting_cabinet"
@@ -241,6 +242,12 @@ def _home(settings: Settings, home: Path) -> Settings:
     listed = ", ".join((RIVER, "flood_alert", CABINET))
     profile = f"  evolving:\n    title: {{vi: Thử đổi hợp đồng, en: Evolution}}\n    datasets: [{listed}]\n"
     profiles.write_text(profiles.read_text(encoding="utf-8") + profile, encoding="utf-8")
+    # Tests with a memory judge a reading by those before it, so that one that changed would change what is said of
+    # others: here the readings alone are compared.
+    river = home / "schemas" / "datasets" / "flood" / f"{RIVER}.yaml"
+    river.write_text(_TESTS.sub("", river.read_text(encoding="utf-8")), encoding="utf-8")
+    (home / published.FOLDER / "flood" / f"{RIVER}.json").unlink()
+    published.publish(home, load_registry(home / "schemas"), date(2025, 10, 1))
     return replace(settings, home=home)
 
 

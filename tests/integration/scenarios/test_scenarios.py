@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 
+from pipelines.contracts.model import Qc
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.scenario import Scenario
 from pipelines.gateway.intake import Gateway
@@ -183,7 +184,10 @@ def _minute(text: str | None) -> Any:
 def night(lake_services: Any) -> Iterator[Night]:
     lake_services.need("kafka", "flink")
     settings: Settings = lake_services.namespace("scenario")
-    registry = replace(registry_of(settings), scenarios=())
+    known = registry_of(settings)
+    # The readings of these tests leap on purpose; a quality test would keep them from the rules.
+    untested = tuple(d.model_copy(update={"qc": Qc()}) if d.id == "river_stage" else d for d in known.datasets)
+    registry = replace(known, datasets=untested, scenarios=())
     ensure_topics(settings, registry)
     ensure_tables(settings, registry)
     found = Night(settings, registry)
