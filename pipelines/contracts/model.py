@@ -89,10 +89,14 @@ class Text(Model):
 
 
 class Tokenise(Model):
-    """A personal value that is replaced by a keyed token before it is stored."""
+    """A personal value that is replaced by a keyed token before it is stored.
+
+    A token that ``joins`` tables or years is made with one key for ever; any other is made with the newest key.
+    """
 
     source: Name
     kind: Literal["plate", "phone", "name", "citizen_id"]
+    joins: bool = True
 
 
 class Reference(Model):

@@ -20,6 +20,16 @@ ORIGINS_COMPUTED = (*ORIGINS, "mixed")
 MARKER_KEY = "lake.refused"
 """The reserved key of the record that stands in a raw topic for refused bytes: their reason, place and size."""
 
+REFUSALS = (
+    "too_large",
+    "reserved_key",
+    "personal_unparseable",
+    "personal_invalid",
+    "personal_leak",
+    "unknown_device",
+)
+"""Why the gateway keeps a payload out of its topic; a marker stands there instead."""
+
 ACCEPTED = ("on_time", "late", "corrected")
 DISPOSITIONS = (*ACCEPTED, "duplicate", "refused")
 EFFECTS = ("inserted", "updated", "unchanged", "quarantined")

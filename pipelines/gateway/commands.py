@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,8 +13,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.gateway import sources
+from pipelines.gateway import objects, sources, tokens
 from pipelines.gateway.limits import Limits
+from pipelines.gateway.normalise import IDENTIFIERS, Invalid
 from pipelines.gateway.quarantine import Quarantine
 from pipelines.gateway.state import read_report, summary
 from pipelines.runtime.contracts import registry_of
@@ -35,6 +37,10 @@ devices_app = typer.Typer(
     invoke_without_command=True, help="Thiết bị: im lặng, chưa đăng ký — devices: silent ones, unregistered ones."
 )
 gateway_app.add_typer(devices_app, name="devices")
+key_app = typer.Typer(
+    no_args_is_help=True, help="Khoá của mã thay giá trị cá nhân — keys of the tokens that stand for personal values."
+)
+gateway_app.add_typer(key_app, name="key")
 _console = Console()
 Megabytes = Annotated[int, typer.Option(min=1, help="Megabytes of disk used at most while Kafka is away.")]
 
@@ -209,3 +215,36 @@ def release_devices(
     typer.echo(f"Đã gửi / sent: {done.sent}, không dùng được / no use: {done.refused}")
     if done.still_unknown:
         typer.echo(f"Vẫn chưa đăng ký / still unknown: {', '.join(done.still_unknown)}")
+
+
+@key_app.command("rotate")
+def rotate_keys() -> None:
+    """Make new keys: for tokens that join nothing, and for refused personal bytes; older keys stay for lookup.
+
+    Tokens that join tables keep their first key for ever. A running gateway takes the new keys up within seconds,
+    landing with its next start. Back up the secrets folder afterwards.
+    """
+    settings = Settings.load()
+    typer.echo(
+        f"token-key-v{tokens.rotate(settings)}, objects-key-v{objects.rotate(settings)} → {settings.secrets_dir}"
+    )
+
+
+@key_app.command("lookup")
+def lookup(
+    kind: Annotated[str, typer.Argument(help=f"What the value is: {', '.join(IDENTIFIERS)}.")],
+) -> None:
+    """Print every token that a personal value may have, for an authorised search; the value is asked for, not shown.
+
+    Example: lake gateway key lookup plate < plate.txt
+    """
+    if kind not in IDENTIFIERS:
+        raise LakeError(f"{kind!r} is no kind of personal value.", f"Allowed: {', '.join(IDENTIFIERS)}.")
+    interactive = sys.stdin.isatty()
+    value = typer.prompt(kind, hide_input=True) if interactive else sys.stdin.readline().strip()
+    try:
+        found = tokens.load_tokeniser(Settings.load()).tokens(kind, value)
+    except Invalid as error:
+        raise LakeError(f"This is no {kind}: {error}.", "Look at the spelling.") from None
+    for token in found:
+        typer.echo(token)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipelines.contracts.model import ContractField, Dataset
-from pipelines.contracts.system import MARKER_KEY, ORIGINS
+from pipelines.contracts.system import MARKER_KEY, ORIGINS, REFUSALS
 from pipelines.contracts.targets.kafka import MAX_PAYLOAD_BYTES, raw_topic
 from pipelines.gateway.fields import coerce
 from pipelines.gateway.normalise import Invalid, text
@@ -26,14 +26,7 @@ _PERSONAL = frozenset({"personal", "sensitive"})
 RESERVED = f'"{MARKER_KEY}"'.encode()
 """Bytes that no payload may hold: they would pass for the platform's own marker."""
 
-TOO_LARGE = "too_large"
-RESERVED_KEY = "reserved_key"
-PERSONAL_UNPARSEABLE = "personal_unparseable"
-PERSONAL_INVALID = "personal_invalid"
-PERSONAL_LEAK = "personal_leak"
-UNKNOWN_DEVICE = "unknown_device"
-REASONS = (TOO_LARGE, RESERVED_KEY, PERSONAL_UNPARSEABLE, PERSONAL_INVALID, PERSONAL_LEAK, UNKNOWN_DEVICE)
-"""Why a payload can be refused before its topic."""
+TOO_LARGE, RESERVED_KEY, PERSONAL_UNPARSEABLE, PERSONAL_INVALID, PERSONAL_LEAK, UNKNOWN_DEVICE = REFUSALS
 UNUSABLE = "unusable"
 """Why an open payload travels as it came: the stream job puts its bytes into the dead letter, with its own reason."""
 
@@ -248,7 +241,8 @@ def _token(item: ContractField, value: Any, tokeniser: Tokeniser) -> str | None:
     if not isinstance(value, str):
         raise Invalid(f"{item.tokenise.source}: a text is expected")
     try:
-        return tokeniser.token(item.tokenise.kind, value)
+        version = None if item.tokenise.joins else tokeniser.newest
+        return tokeniser.token(item.tokenise.kind, value, version)
     except Invalid as error:
         raise Invalid(f"{item.tokenise.source}: {error}") from None
 

@@ -16,6 +16,7 @@ from pipelines.gateway.quarantine import Quarantine
 from pipelines.gateway.state import report, write_report
 from pipelines.runtime.contracts import registry_of, signature
 from pipelines.runtime.errors import LakeError
+from pipelines.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 PERIOD_S = 5.0
@@ -32,6 +33,7 @@ class Housekeeper:
         core.devices.heard.update(self._heard.load())
         self._saved_at = datetime.now(UTC)
         self._contracts = signature(core.settings)
+        self._keys = _keys(core.settings)
         self._problem: str | None = None
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gateway-housekeeping", daemon=True)
@@ -67,12 +69,20 @@ class Housekeeper:
             OSError, sqlite3.DatabaseError, DeltaError, LakeError: a file or table cannot be read or written.
         """
         self._problem = self._reload()
+        self._reload_keys()
         self._core.devices.refresh(self._core.registry)
         now = datetime.now(UTC)
         self._heard.save(self._core.devices.heard, self._saved_at)
         self._saved_at = now
         silence = self._core.devices.silence(self._core.registry.streams(), self._quarantine.counts(), now)
         write_report(self._core.settings, report(self._core.settings, self._core.state, silence, self._problem))
+
+    def _reload_keys(self) -> None:
+        seen = _keys(self._core.settings)
+        if seen != self._keys:
+            self._core.sealing.gateway.reload_keys(self._core.settings)
+            self._keys = seen
+            log.info("keys were taken up again")
 
     def _reload(self) -> str | None:
         """Take up contracts that changed; a half-edited file changes nothing yet, and is named."""
@@ -87,3 +97,8 @@ class Housekeeper:
         self._contracts = seen
         log.info("contracts were taken up again")
         return None
+
+
+def _keys(settings: Settings) -> tuple[str, ...]:
+    """The names of the key files: a rotation adds one, and never changes one."""
+    return tuple(sorted(path.name for path in settings.secrets_dir.glob("*-key-v*")))

@@ -33,6 +33,10 @@ class Gateway:
         """A gateway with the installation's keys and the namespace's object store."""
         return cls(registry, load_tokeniser(settings), open_store(settings))
 
+    def reload_keys(self, settings: Settings) -> None:
+        """Take up keys that were rotated since."""
+        self.tokeniser, self.store = load_tokeniser(settings), open_store(settings)
+
     def accept(
         self, dataset_id: str, payload: bytes | Mapping[str, Any], *, source: str, origin: str, received_at: datetime
     ) -> RawRecord:

@@ -97,6 +97,13 @@ def open_store(settings: Settings) -> ObjectStore:
     return ObjectStore(settings.object_root, tuple(t.encode("ascii") + b"=" * (-len(t) % 4) for t in texts))
 
 
+def rotate(settings: Settings) -> int:
+    """Make the next version of the object key and return its number; older ones stay, to read what they wrote."""
+    version = 1 + len(open_store(settings).keys)
+    secret_text(settings, _NAME.format(version=version))
+    return version
+
+
 def _write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, for its owner only."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,8 @@
 
 A token is `v<key version>:<22 characters>`: the first 128 bits of an HMAC-SHA256 over the kind and the normalised
 value. Nobody without the key can go back, not even by trying all plates. A token that joins tables is made with one
-fixed version for ever, because a new version would cut every history in two. The keys lie outside the lake.
+fixed version for ever, because a new version would cut every history in two; any other is made with the newest key.
+Older keys stay, so that a person's tokens of all times can be found again. The keys lie outside the lake.
 """
 
 from __future__ import annotations
@@ -40,8 +41,23 @@ class Tokeniser:
         if any(len(key) < 16 for key in self.keys.values()):
             raise ValueError("a token key has at least 16 bytes")
 
+    @property
+    def newest(self) -> int:
+        """The version with which tokens are made that join nothing."""
+        return max(self.keys)
+
+    def tokens(self, kind: str, value: str) -> tuple[str, ...]:
+        """Every token that a value may have, the newest version first: for an authorised search.
+
+        Raises:
+            pipelines.gateway.normalise.Invalid: the value is not of its kind.
+        """
+        return tuple(self.token(kind, value, version) for version in sorted(self.keys, reverse=True))
+
     def token(self, kind: str, value: str, version: int | None = None) -> str:
         """The token of a clear value of `kind` (plate, phone, name, citizen_id), normalised and checked first.
+
+        `version` is that of the key; by default the one for tokens that join.
 
         Raises:
             pipelines.gateway.normalise.Invalid: the value is not of its kind; the text does not repeat it.
@@ -61,6 +77,13 @@ def load_tokeniser(settings: Settings) -> Tokeniser:
         if suffix.isdigit():
             keys[int(suffix)] = _key(settings, int(suffix))
     return Tokeniser(keys)
+
+
+def rotate(settings: Settings) -> int:
+    """Make the next version of the token key and return its number; older ones stay."""
+    version = load_tokeniser(settings).newest + 1
+    _key(settings, version)
+    return version
 
 
 def _key(settings: Settings, version: int) -> bytes:

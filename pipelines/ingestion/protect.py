@@ -68,7 +68,8 @@ class Protection:
             token = None
             if value.strip():
                 try:
-                    token = self.tokeniser.token(field.tokenise.kind, value)
+                    version = None if field.tokenise.joins else self.tokeniser.newest
+                    token = self.tokeniser.token(field.tokenise.kind, value, version)
                 except Invalid as error:
                     wrong[code] = str(error)
             tokens.append(token)

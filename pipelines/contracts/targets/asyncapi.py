@@ -123,7 +123,7 @@ def _known(dataset: Dataset) -> list[str]:
 
 
 def _channel(topic: kafka.Topic, dataset: Dataset, messages: Mapping[str, str]) -> dict[str, Any]:
-    headers = dict.fromkeys(("dataset", "version", "source"), _TEXT)
+    headers = {"source": {**_TEXT, "description": "Nguồn gửi — Who sent it: a source of the gateway, or a replay"}}
     raw = topic.name.startswith("raw.")
     return {
         "address": f"{{namespace}}.{topic.name}",
@@ -176,7 +176,8 @@ def _dead_letter() -> dict[str, Any]:
 
 def _refused() -> dict[str, Any]:
     """What stands in a raw topic for bytes that must not enter it."""
-    place = {"reason": _TEXT, "ref": _TEXT, "size_bytes": typed(LogicalType("bigint"), required=True)}
+    reason = {**_TEXT, "enum": list(system.REFUSALS)}
+    place = {"reason": reason, "ref": _TEXT, "size_bytes": typed(LogicalType("bigint"), required=True)}
     marker = {"type": "object", "properties": place, "required": list(place)}
     return {"type": "object", "properties": {system.MARKER_KEY: marker}, "required": [system.MARKER_KEY]}
 

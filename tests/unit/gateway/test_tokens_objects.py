@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,13 @@ from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.contracts.registry import Registry
+from pipelines.gateway.envelope import RawRecord, seal
 from pipelines.gateway.normalise import Invalid
 from pipelines.gateway.objects import ObjectStore, open_store
+from pipelines.gateway.objects import rotate as rotate_objects
 from pipelines.gateway.tokens import TOKEN, Tokeniser, load_tokeniser
+from pipelines.gateway.tokens import rotate as rotate_tokens
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
@@ -117,3 +123,43 @@ def test_an_older_key_still_reads_and_names_after_a_rotation(settings: Settings)
     later = new.put("d", b"later", protected=True)
     with pytest.raises(LakeError, match="key that is not here"):
         old.get(later.ref)
+
+
+def test_a_rotation_makes_new_tokens_where_nothing_is_joined_and_keeps_the_old_for_lookup(
+    settings: Settings, registry: Registry
+) -> None:
+    before = load_tokeniser(settings)
+    assert (rotate_tokens(settings), rotate_objects(settings)) == (2, 2)
+    after = load_tokeniser(settings)
+    assert after.newest == 2
+    assert after.token("plate", "75A-123.45") == before.token("plate", "75A-123.45")
+    assert after.tokens("plate", "75a 12345") == (
+        after.token("plate", "75A12345", 2),
+        before.token("plate", "75A12345"),
+    )
+
+    event = registry.dataset("violation_event")
+    plain = {"event_id": "V1", "observed_at": "2025-10-27T13:00:00Z", "plate": "75A-123.45"}
+    fields = tuple(
+        f.model_copy(update={"tokenise": f.tokenise.model_copy(update={"joins": False})}) if f.tokenise else f
+        for f in event.fields
+    )
+    for dataset, version in ((event, "v1:"), (event.model_copy(update={"fields": fields}), "v2:")):
+        record = seal(
+            dataset,
+            plain,
+            source="s",
+            origin="observed",
+            received_at=datetime(2025, 10, 27, tzinfo=UTC),
+            tokeniser=after,
+        )
+        assert isinstance(record, RawRecord)
+        assert json.loads(record.value)["plate_token"].startswith(version)
+
+
+def test_objects_of_an_older_key_can_still_be_read(settings: Settings) -> None:
+    ref = open_store(settings).put("violation_event", b"plate", protected=True).ref
+    rotate_objects(settings)
+    store = open_store(settings)
+    assert store.get(ref) == b"plate"
+    assert store.put("violation_event", b"plate", protected=True).ref == ref
