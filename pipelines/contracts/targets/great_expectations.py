@@ -283,7 +283,8 @@ def _system_sets(dataset: Dataset, registry: Registry, columns: tuple[str, ...])
             text = Text(vi="Mỗi dòng có cờ chất lượng", en="Every row has a quality flag")
             yield _known_everywhere("qc_flag", text)
     if "origin" in columns:
-        origins = [*system.ORIGINS, "mixed"] if dataset.mart else [*system.ORIGINS]
+        # A row that is computed from several readings may join several origins.
+        origins = [*(system.ORIGINS_COMPUTED if dataset.mart or dataset.derived else system.ORIGINS)]
         yield _in_set("origin.code_list", "origin", origins, "nguồn gốc đã biết", ", ".join(origins))
         if not _is_required(dataset, "origin"):
             yield _known_everywhere("origin", Text(vi="Mỗi dòng nói rõ nguồn gốc", en="Every row says its origin"))
