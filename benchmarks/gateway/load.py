@@ -46,7 +46,10 @@ async def send(address: str, requests: list[bytes], share: int, latencies: list[
 async def main() -> None:
     """Send everything."""
     address, path, token, file, count, connections = sys.argv[1:]
-    head = f"POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\n"
+    )
     requests = [f"{head}Content-Length: {len(b)}\r\n\r\n".encode() + b for b in bodies(Path(file))]
     latencies: list[float] = []
     seen: Counter[str] = Counter()

@@ -58,7 +58,7 @@ class Batch:
 
 @dataclass
 class Truth:
-    """What is right for the records made so far, the closing ones included except for windows, which they leave open."""
+    """What is right for the records made so far, the closing ones included; windows that they leave open are not."""
 
     records: int = 0
     on_time: int = 0
@@ -157,9 +157,7 @@ class Generator:
         )
         keys = self._keys
         lane_list = lane.tolist()
-        return Batch(
-            (lane % load.partitions).tolist(), [keys[e] for e in lane_list], values, arrival_ms.tolist()
-        )
+        return Batch((lane % load.partitions).tolist(), [keys[e] for e in lane_list], values, arrival_ms.tolist())
 
     def _value(self, lane: int, event_ms: int, count: int, speed: int, occupancy: int) -> bytes:
         moment = np.datetime_as_string(np.datetime64(event_ms, "ms"), unit="ms")

@@ -1,6 +1,6 @@
 """The job `transport` beside plain Flink SQL, Spark, Pathway and Bytewax on the same Kafka topics, per CPU-second.
 
-    LAKE_STATE=/some/folder python benchmarks/transport/run.py [--events 8000000] [--engines ours,flink] [--out result.json]
+    LAKE_STATE=/some/folder python benchmarks/transport/run.py [--events 8000000] [--engines ours,flink] [--out r.json]
 
 Starts Kafka in LAKE_STATE unless it runs there, fills topics with seeded lane readings (`events.py`), and lets every
 engine read them in processes of its own. Each engine reads a short and a long topic: the difference is its rate, the

@@ -12,8 +12,8 @@ from deltalake import DeltaTable
 from demo_run import PLAN, DemoRun, rows
 
 from pipelines.commands.demo import REPLAYS, wait_until_settled
+from pipelines.contracts.system import REFUSALS
 from pipelines.contracts.targets.trino import is_live
-from pipelines.gateway.envelope import REASONS
 from pipelines.landing.ledger import ledger
 from pipelines.publishing.cap.rules import problems
 from pipelines.replay import cameras
@@ -269,7 +269,7 @@ def test_sending_again_what_was_kept_changes_nothing_and_is_counted(demo_run: De
     now = letters(settings)
     assert sum(1 for letter in now if letter.resent == 1) == len(refused)
     # Out of bronze went the refused readings too, but for those that the gateway had kept out of the topic.
-    from_bronze = [x for x in refused if x.place.dataset == "river_stage" and x.reason not in REASONS]
+    from_bronze = [x for x in refused if x.place.dataset == "river_stage" and x.reason not in REFUSALS]
     assert from_bronze
     assert len(now) == 2 * len(refused) + len(from_bronze)
     # Bronze holds every sending; what would be sent next time is what it was.

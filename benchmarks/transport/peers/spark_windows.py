@@ -46,7 +46,9 @@ def windows(readings: DataFrame, minutes: int) -> DataFrame:
     return grouped.agg(
         f.count("*").alias("reading_count"),
         f.sum("vehicle_count").alias("vehicle_count"),
-        (f.sum(f.col("mean_speed_kmh") * f.col("weight")) / f.sum("weight")).cast("decimal(9,3)").alias("mean_speed_kmh"),
+        (f.sum(f.col("mean_speed_kmh") * f.col("weight")) / f.sum("weight"))
+        .cast("decimal(9,3)")
+        .alias("mean_speed_kmh"),
         f.avg("occupancy_pct").cast("decimal(9,3)").alias("occupancy_pct"),
         f.avg("travel_time_s").cast("decimal(9,3)").alias("travel_time_s"),
         f.max("queue_m").alias("queue_m"),
