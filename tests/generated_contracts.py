@@ -43,6 +43,7 @@ PLATFORM = (
     "load_id", "record_key", "received_at", "received_date", "data_label", "dataset", "input", "late", "on_time", "uid",
     "horizon_ms",
 )  # fmt: skip
+KINDS = ("keyed stream", "shared stream", "cursor", "snapshot")
 TYPES = ("string", "boolean", "integer", "bigint", "double", "decimal", "date", "timestamp")
 NUMBERS = ("integer", "bigint", "double", "decimal")
 PATTERNS = ("[A-Z]{2}'[0-9]+", 'a\\.b"?', "x|y`", "[^ ,<&]+", "\\d{3}", "Huế( -- .*)?", "a;b")
@@ -106,16 +107,20 @@ def limits(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def contracts(draw: st.DrawFn, number: int) -> Generated:
-    """One stream, cursor table or snapshot. It may still be refused by a validator, for a name that is taken."""
+def contracts(draw: st.DrawFn, kinds: tuple[str, ...] = KINDS) -> Generated:
+    """One contract of one of these kinds. It may still be refused by a validator, for a name that is taken."""
     word = draw(st.sampled_from((*SQL, *PLATFORM)))
+    number = draw(st.integers(0, 99))
     name = draw(st.sampled_from((word, f"{word}_{number}", f"t{number}_{word}")))
-    list_id = f"codes_{number}" if draw(st.booleans()) else None
+    list_id = f"codes_of_{name}" if draw(st.booleans()) else None
     dictionary = draw(fields(list_id))
-    kind = draw(st.sampled_from(("keyed stream", "shared stream", "cursor", "snapshot")))
+    kind = draw(st.sampled_from(kinds))
     event = "observed_at"
     if kind != "snapshot":
         dictionary[event] = {"type": "timestamp", "title": draw(both()), "description": draw(both())}
+    if draw(st.integers(0, 9)) == 9:
+        # Nothing of it may be published.
+        dictionary = {name: {**entry, "classification": "sensitive"} for name, entry in dictionary.items()}
     names = list(dictionary)
     key = [names[0], *([event] if kind != "snapshot" and draw(st.booleans()) else [])]
     key = draw(st.permutations(key))
@@ -203,16 +208,17 @@ def rules(draw: st.DrawFn, dictionary: Mapping[str, Any], key: list[str]) -> lis
 
 
 def batch(count: int) -> Registry:
-    """One registry of that many contracts with different ids, for laws that need an engine; other ones at each call."""
+    """One registry of up to so many contracts of each kind, for laws that need an engine; other ones at each call."""
     registries: dict[str, Registry] = {}
+    for kind in KINDS:
 
-    @settings(LAW, max_examples=count)
-    @given(st.data())
-    def collect(data: st.DataObject) -> None:
-        one = data.draw(contracts(len(registries)))
-        registries.setdefault(one.id, loaded(one)[0])
+        @settings(LAW, max_examples=count)
+        @given(contracts((kind,)))
+        def collect(one: Generated) -> None:
+            registry, dataset = loaded(one)
+            registries.setdefault(dataset.id, registry)
 
-    collect()
+        collect()
     datasets = [registry.dataset(name) for name, registry in registries.items()]
     lists = {code_list.id: code_list for registry in registries.values() for code_list in registry.code_lists}
     return replace(

@@ -12,6 +12,7 @@ from rich.table import Table
 from pipelines.commands import authoring, evolution
 from pipelines.contracts import artifacts, validators
 from pipelines.contracts import build as files
+from pipelines.contracts.catalogue import successor
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.contracts.targets import delta, kafka
 from pipelines.runtime.contracts import part_of
@@ -110,6 +111,12 @@ def show(
             item.name, str(item.type), item.unit or "", key, required, limits, item.code_list or "", item.classification
         )
     _console.print(table)
+    newer = successor(found, registry)
+    if found.end_date:
+        use = f"; dùng — use {newer.id} {newer.version}" if newer else ""
+        _console.print(f"chỉ cập nhật đến — filled until: {found.end_date}{use}", highlight=False)
+    if found.supersedes:
+        _console.print(f"thay cho — takes the place of: {found.supersedes}", highlight=False)
     if not found.mart:
         names = ", ".join(delta.arrow_schema(found, "silver").names)
         _console.print(f"silver.{found.id}: {names}")

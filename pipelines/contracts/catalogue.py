@@ -36,6 +36,11 @@ def inputs(dataset: Dataset) -> tuple[str, ...]:
     return computed.inputs if computed else ()
 
 
+def successor(dataset: Dataset, registry: Registry) -> Dataset | None:
+    """The dataset that takes the place of this one; None while there is none."""
+    return next((other for other in registry.datasets if other.supersedes == dataset.id), None)
+
+
 def agency(code: str, registry: Registry) -> Text:
     """The name of an agency.
 

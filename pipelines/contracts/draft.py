@@ -22,9 +22,9 @@ from pipelines.contracts.source import SourceFile
 from pipelines.contracts.validators import check_dataset, check_field
 
 _ORDER = (
-    "id", "domain", "version", "title", "description", "clauses", "systems", "owner", "classification", "data_class",
-    "grain", "key", "partition", "fields", "stream", "sector", "derived", "mart", "qc", "personal_purpose",
-    "legal_basis", "sla", "retention", "quality",
+    "id", "domain", "version", "supersedes", "end_date", "title", "description", "clauses", "systems", "owner",
+    "classification", "data_class", "grain", "key", "partition", "fields", "stream", "sector", "derived", "mart", "qc",
+    "personal_purpose", "legal_basis", "sla", "retention", "quality",
 )  # fmt: skip
 _BLOCKS = {"description": 1, "fields": 1, "quality": 1, "qc": 2}
 """Keys whose content takes a line per entry, and for how many levels; everything else stands on one line."""

@@ -12,6 +12,7 @@ from pipelines.contracts.logical_types import LogicalType
 from pipelines.contracts.model import FieldDefinition
 from pipelines.contracts.names import IDENTIFIER
 from pipelines.contracts.validators import INSTANT_SUFFIXES, UNIT_SUFFIXES
+from pipelines.contracts.words import unwritten
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _OTHER = re.compile(r"[^a-z0-9]+")
@@ -45,7 +46,7 @@ def spelled(text: str) -> str:
 
 
 def title_of(name: str) -> str:
-    """A title made of a name, until a person writes a better one: ``lane_id`` gives ``Lane id``."""
+    """A name as words, for a person who will write the title: ``lane_id`` gives ``Lane id``."""
     return name.replace("_", " ").capitalize()
 
 
@@ -100,8 +101,8 @@ def proposed_entry(column: str, kind: LogicalType, *, taken: Iterable[str] = ())
     used = set(taken)
     name = next(n for n in (name, *(_numbered(name, number) for number in range(2, 1000))) if n not in used)
     title = title_of(spelled(column))
-    entry["title"] = {"vi": title if column.isascii() else column.strip(), "en": title}
-    entry["description"] = {language: f"{text}." for language, text in entry["title"].items()}
+    entry["title"] = unwritten(title if column.isascii() else column.strip(), title)
+    entry["description"] = unwritten(column.strip(), column.strip())
     entry["classification"] = "personal" if personal or _PRIVATE.search(spelled(column)) else "internal"
     return name, entry
 

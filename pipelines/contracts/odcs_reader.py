@@ -23,6 +23,7 @@ from pipelines.contracts.model import CLASSIFICATIONS, FieldDefinition, Rule
 from pipelines.contracts.naming import Vocabulary, proposed_entry, spelled, title_of
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.source import SourceFile
+from pipelines.contracts.words import UNWRITTEN, unwritten
 
 VERSIONS = ("v3.0.0", "v3.0.1", "v3.0.2", "v3.1.0")
 """The versions of the standard that are read."""
@@ -307,7 +308,8 @@ class _Reader:
         key = [f.name for f in sorted((f for f in fields if f.key_position is not None), key=_by_key)]
         if fields and not key:
             self._refuse(f"no property of {dataset_id!r} is a key", "properties", hint="write `primaryKey: true`")
-        title = _both(node.text("businessName") or title_of(dataset_id))
+        said = node.text("businessName")
+        title = _both(said) if said else unwritten(title_of(dataset_id), title_of(dataset_id))
         purpose = node.text("description")
         description = dict(shared.description)
         if purpose and "purpose" not in description:
@@ -315,8 +317,8 @@ class _Reader:
         elif purpose:
             self.notes.append(f"{node.where('description')}: the purpose is that of the whole file")
         if "purpose" not in description:
-            description = {"purpose": title, **description}
-            self.notes.append(f"{node.where()}: no purpose is given; the title stands there until you write one")
+            description = {"purpose": unwritten(said or dataset_id, said or dataset_id), **description}
+            self.notes.append(f"{node.where()}: no purpose is given; write one")
         for ignored in ("physicalType", "logicalType"):
             node.take(ignored)
         if node.data.get("id") == node.data.get("name"):
@@ -329,7 +331,7 @@ class _Reader:
             "description": description,
             "owner": shared.owner,
             "classification": max((f.classification for f in fields), key=CLASSIFICATIONS.index, default="internal"),
-            "grain": node.text("dataGranularityDescription") or f"one row per {', '.join(key)}",
+            "grain": node.text("dataGranularityDescription") or f"{UNWRITTEN.en}: one row per {', '.join(key)}",
             "key": key,
             "fields": [{f.name: f.use} if f.use else f.name for f in fields],
         }
@@ -382,7 +384,8 @@ class _Reader:
         if "completeness" in said:
             sla["completeness_pct"] = said["completeness"]
         kept = {"bronze": said.get("retention_bronze", "90 d"), "silver": said.get("retention", "5 years")}
-        return {**source, "sla": sla, "retention": kept}
+        ends = {"end_date": said["end_date"]} if "end_date" in said else {}
+        return {**source, **ends, "sla": sla, "retention": kept}
 
     def _promises(self, dataset_id: str) -> dict[str, Any]:
         """Service levels of this object; those that a contract has no place for are told."""
@@ -407,6 +410,8 @@ class _Reader:
                 said["schedule"] = str(node.data["schedule"])
             elif name in {"retention", "re"} and duration:
                 said["retention_bronze" if layer == "bronze" and table else "retention"] = duration
+            elif name in {"endOfLife", "el"} and re.fullmatch(r"\d{4}-\d{2}-\d{2}", str(value)):
+                said["end_date"] = str(value)
             elif name == "completeness" and unit in {"percent", "%"}:
                 said["completeness"] = value
             else:
@@ -430,7 +435,7 @@ class _Reader:
         for name, (value, where) in custom.items():
             if name == "systems" and isinstance(value, list):
                 contract["systems"] = [item["id"] if isinstance(item, dict) else item for item in value]
-            elif name in {"clauses", "data_class", "legal_basis", "personal_purpose", "qc", "unverified"}:
+            elif name in {"clauses", "data_class", "legal_basis", "personal_purpose", "qc", "supersedes", "unverified"}:
                 contract[name] = value
             elif name == "classification" and value in CLASSIFICATIONS:
                 contract["classification"] = max(value, contract["classification"], key=CLASSIFICATIONS.index)
@@ -535,7 +540,7 @@ class _Reader:
     def _describe(self, node: _Node, custom: dict[str, tuple[Any, Location]], entry: dict[str, Any]) -> None:
         """Fill a new entry of the dictionary with what the file says of the property."""
         if title := node.text("businessName"):
-            entry["title"] = entry["description"] = _both(title)
+            entry["title"] = _both(title)
         if description := node.text("description"):
             entry["description"] = _both(description)
         else:

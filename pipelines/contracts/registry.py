@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -268,39 +270,83 @@ def _code_list(source: SourceFile, dictionary: Mapping[str, FieldDefinition]) ->
     data = dict(source.data)
     list_id = str(data.get("id", source.path.stem))
     columns, findings = _fields(source, data.get("columns"), dictionary, "columns", list_id)
+    rows: list[_Row] = []
     if "file" in data:
         csv_path = source.path.parent / str(data.pop("file"))
         if not csv_path.is_file():
             message = f"the file {csv_path.name} does not exist"
             findings.append(ContractError(message, where=source.where("file"), dataset=list_id))
         else:
-            with csv_path.open(encoding="utf-8", newline="") as handle:
-                data["rows"] = list(csv.DictReader(handle))
-    names = [c.name for c in columns]
-    for index, row in enumerate(data.get("rows") or []):
-        unknown = sorted(set(row) - set(names))
+            rows = list(_csv_rows(csv_path, source))
+    else:
+        rows = list(_yaml_rows(source))
+    by_name = {column.name: column for column in columns}
+    typed: list[dict[str, Any]] = []
+    for number, row in enumerate(rows, 1):
+        unknown = sorted(set(row.texts) - set(by_name))
         if unknown:
-            message = f"row {index + 1} has {', '.join(unknown)}, which `columns` does not list"
-            findings.append(ContractError(message, where=source.where("rows", index), dataset=list_id))
+            message = f"row {number} has {', '.join(unknown)}, which `columns` does not list"
+            findings.append(ContractError(message, where=row.where, dataset=list_id))
+        values: dict[str, Any] = {}
+        for name, column in by_name.items():
+            text = row.texts.get(name)
+            try:
+                values[name] = None if text is None or text == "" else _value(column, text)
+            except ValueError:
+                message = f"row {number}: {name} is {text!r}, which is no {column.type}"
+                findings.append(ContractError(message, where=row.where, dataset=list_id))
+        typed.append(values)
     if findings:
         raise ContractErrors(findings)
-    typed = [_typed(row, columns) for row in data.get("rows") or []]
     return source.build(CodeList, {**data, "columns": columns, "rows": typed}, dataset=list_id)
 
 
-def _typed(row: Mapping[str, Any], columns: list[ContractField]) -> dict[str, Any]:
-    """Give every column of a row its value: a missing or empty one is None, numbers are exact, text stays text."""
-    typed: dict[str, Any] = {}
-    for column in columns:
-        value = row.get(column.name)
-        if value is None or value == "":
-            typed[column.name] = None
-        elif column.type.name in {"integer", "bigint"}:
-            typed[column.name] = int(value)
-        elif column.type.is_numeric:
-            typed[column.name] = str(value)
-        elif column.type.name == "boolean":
-            typed[column.name] = value if isinstance(value, bool) else str(value).lower() == "true"
-        else:
-            typed[column.name] = str(value)
-    return typed
+@dataclass(frozen=True)
+class _Row:
+    """A row of a code list as it is written, and where."""
+
+    texts: Mapping[str, str | None]
+    where: Location
+
+
+def _yaml_rows(source: SourceFile) -> Iterator[_Row]:
+    for index, row in enumerate(source.data.get("rows") or []):
+        texts = {
+            name: None if value is None else source.written(value, "rows", index, name) for name, value in row.items()
+        }
+        yield _Row(texts, source.where("rows", index))
+
+
+def _csv_rows(path: Path, source: SourceFile) -> Iterator[_Row]:
+    name = str(Path(source.name).with_name(path.name))
+    with path.open(encoding="utf-8", newline="") as handle:
+        reader = csv.DictReader(handle)
+        for row in reader:
+            # Cells beyond the head have no name of their own.
+            yield _Row({str(key): value for key, value in row.items()}, Location(name, reader.line_num))
+
+
+def _value(column: ContractField, text: str) -> Any:
+    """The value of a cell: whole numbers and truth values as such, other numbers and dates as exact text.
+
+    Raises:
+        ValueError: the text is none of the column's type.
+    """
+    kind = column.type.name
+    if kind in {"integer", "bigint"}:
+        return int(text)
+    if kind == "boolean":
+        if text.lower() not in _TRUTHS:
+            raise ValueError(text)
+        return _TRUTHS[text.lower()]
+    if column.type.is_numeric:
+        try:
+            Decimal(text)
+        except ArithmeticError:
+            raise ValueError(text) from None
+    if kind == "date":
+        date.fromisoformat(text)
+    return text
+
+
+_TRUTHS = {"true": True, "false": False}

@@ -20,6 +20,7 @@ from pipelines.contracts.logical_types import LogicalType, parse
 from pipelines.contracts.model import CLASSIFICATIONS, FieldDefinition
 from pipelines.contracts.naming import Vocabulary, proposed_entry, spelled, title_of
 from pipelines.contracts.registry import Registry
+from pipelines.contracts.words import UNWRITTEN, unwritten
 
 _compute: Any = pyarrow.compute
 _KEY_FIELDS = 3
@@ -100,16 +101,13 @@ def scaffold(
         "id": dataset_id,
         "domain": chosen,
         "version": "1.0.0",
-        "title": {"vi": title_of(dataset_id), "en": title_of(dataset_id)},
-        "description": {
-            "purpose": {"vi": f"Dữ liệu như trong {sampled.name}.", "en": f"Data as in {sampled.name}."},
-        },
+        "title": unwritten(title_of(dataset_id), title_of(dataset_id)),
+        "description": {"purpose": unwritten(f"dữ liệu như trong {sampled.name}", f"data as in {sampled.name}")},
         "owner": owner or _likely_owner(registry, chosen),
         "classification": _highest(c.classification for c in work.columns),
-        "grain": f"one row per {', '.join(c.name for c in key)}",
+        "grain": f"{UNWRITTEN.en}: one row per {', '.join(c.name for c in key)}",
         "key": [c.name for c in key],
     }
-    work.notes.append("title, description and grain are placeholders: write what the data is for, in both languages")
     if owner is None:
         work.notes.append(f"owner: {contract['owner']} is a guess; name the agency with --owner")
     needed = {c.name for c in key} | ({event.name} if event else set())
@@ -127,8 +125,6 @@ def scaffold(
     contract |= _protection(contract, registry, work.notes)
     contract["quality"] = [{"rule": "row_count", "minimum": 1}]
     fields = {c.name: c.entry for c in work.columns if c.entry is not None}
-    if fields:
-        work.notes.append("new fields: title and description are the column's name; say what a value means, in both")
     return Draft(contract, fields, tuple(work.notes))
 
 

@@ -31,6 +31,7 @@ class SourceFile:
         self.path = path
         self.name = str(path.relative_to(root))
         self._lines: dict[tuple[str | int, ...], int] = {}
+        self._written: dict[tuple[str | int, ...], str] = {}
         text = path.read_bytes()
         if len(text) > MAX_BYTES:
             raise ContractErrors([ContractError(f"larger than {MAX_BYTES} bytes", where=Location(self.name))])
@@ -80,7 +81,10 @@ class SourceFile:
         if len(pointer) > MAX_DEPTH:
             raise self._refused(f"nested deeper than {MAX_DEPTH} levels", line)
         if isinstance(event, yaml.ScalarEvent):
-            return event.value if event.style else _scalar(event.value)
+            value = event.value if event.style else _scalar(event.value)
+            if value is not None and str(value) != event.value:
+                self._written[pointer] = event.value
+            return value
         if isinstance(event, yaml.SequenceStartEvent):
             items: list[Any] = []
             while not isinstance(item := next(events), yaml.SequenceEndEvent):
@@ -99,6 +103,10 @@ class SourceFile:
             self._lines[(*pointer, key)] = line
             mapping[key] = self._value(events, next(events), (*pointer, key))
         return mapping
+
+    def written(self, value: Any, *pointer: str | int) -> str:
+        """A value as it is written in the file: `010` is a number to YAML, and a code to people."""
+        return self._written.get(pointer, str(value))
 
     def _refused(self, message: str, line: int, hint: str = "") -> ContractErrors:
         return ContractErrors([ContractError(message, where=Location(self.name, line), hint=hint)])

@@ -38,6 +38,7 @@ from pipelines.contracts.scenario_checks import check_scenarios
 from pipelines.contracts.targets.delta import arrow_schema, clean_schema
 from pipelines.contracts.targets.flink import ROWTIME
 from pipelines.contracts.targets.trino import LABEL_COLUMN, granted_columns, is_live
+from pipelines.contracts.words import is_unwritten
 
 UNIT_SUFFIXES: dict[str, str] = {
     "m": "_m",
@@ -168,6 +169,29 @@ def classification_covers_its_code_lists(dataset: Dataset, registry: Registry) -
             message = f"field {item.name!r} is {item.classification}, the codes of {code_list.id!r} are {level}"
             hint = f"write `classification: {level}` at {item.name} in schemas/fields.yaml"
             yield Finding(message, field_pointer(dataset, item.name), hint)
+
+
+_WRITE = "say it for those who know neither the source nor the table"
+
+
+@validator
+def texts_are_written(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """Title, purpose and grain are a person's words, not what a draft leaves to be written."""
+    said = dataset.description
+    texts: list[tuple[tuple[str | int, ...], str | None]] = [
+        (("grain",), dataset.grain),
+        (("description", "usage"), said.usage),
+        (("description", "limitations"), said.limitations),
+    ]
+    for pointer, both in (
+        (("title",), dataset.title),
+        (("description", "purpose"), said.purpose),
+        (("personal_purpose",), dataset.personal_purpose),
+    ):
+        texts += [((*pointer, "vi"), both.vi), ((*pointer, "en"), both.en)] if both else []
+    for place, text in texts:
+        if text is not None and is_unwritten(text):
+            yield Finding(f"{'.'.join(map(str, place))} is still to be written: {text!r}", place, _WRITE)
 
 
 @validator
@@ -451,10 +475,13 @@ def _naming(name: str, item: ContractField) -> Iterator[str]:
 
 
 def check_field(name: str, definition: FieldDefinition, where: Location) -> Iterator[ContractError]:
-    """Check one entry of the dictionary against the naming law."""
+    """Check one entry of the dictionary: the naming law, and that its texts are a person's words."""
     item = ContractField.model_validate({**dict(definition), "name": name})
     for problem in _naming(name, item):
         yield ContractError(f"field {name!r} {problem}", where=where)
+    for part, text in (("title", definition.title), ("description", definition.description)):
+        if text is not None and (is_unwritten(text.vi) or is_unwritten(text.en)):
+            yield ContractError(f"the {part} of field {name!r} is still to be written", where=where, hint=_WRITE)
 
 
 def undescribed(registry: Registry) -> Iterator[ContractError]:

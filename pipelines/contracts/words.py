@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -25,6 +26,20 @@ DATA_CLASSES: Mapping[DataClass, Text] = {
     "core": Text(vi="cốt lõi", en="core"),
 }
 """What people call each of these."""
+
+UNWRITTEN = Text(vi="CẦN VIẾT", en="TO WRITE")
+"""How a text begins that a draft leaves to a person; a contract that holds one is not sound."""
+_UNWRITTEN = re.compile(rf"\s*({UNWRITTEN.vi}|{UNWRITTEN.en}|TODO|TBD|FIXME|XXX|\?\?\?|\.\.\.|…)")
+
+
+def unwritten(vi: str, en: str) -> dict[str, str]:
+    """What stands in a draft until a person writes the text; ``vi`` and ``en`` say what is known."""
+    return {"vi": f"{UNWRITTEN.vi}: {vi}", "en": f"{UNWRITTEN.en}: {en}"}
+
+
+def is_unwritten(text: str) -> bool:
+    """Whether a text is one that a draft leaves to a person."""
+    return _UNWRITTEN.match(text) is not None
 
 
 def limits(item: ContractField, low: Decimal | None, high: Decimal | None) -> Text:

@@ -99,10 +99,9 @@ def _root(settings: Settings) -> Path:
 
 
 def _pipeline(settings: Settings, dataset: Dataset, sink: _Sink) -> dlt.Pipeline:
-    """Open the dataset's pipeline; a changed contract gets a new one and so reads its table from the beginning."""
+    """Open the dataset's pipeline; other columns get a new one, which reads the table from the beginning."""
     root = _root(settings)
-    fingerprint = hashlib.sha256(f"{source_columns(dataset)}{arrow_schema(dataset, 'bronze')}".encode()).hexdigest()[:8]
-    name = f"{dataset.id}-{fingerprint}"
+    name = f"{dataset.id}-{_fingerprint(dataset)}"
     for old in root.glob(f"{dataset.id}-*"):
         if old.name != name:
             # Staged rows of an older contract: the whole table is read again, and personal text must not lie about.
@@ -124,6 +123,13 @@ def _pipeline(settings: Settings, dataset: Dataset, sink: _Sink) -> dlt.Pipeline
         loader_parallelism_strategy="sequential",
     )
     return dlt.pipeline(name, pipelines_dir=str(root), destination=destination, dataset_name=dataset.id)
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    """Changes with what is read and stored: columns and types, in whatever order. Their titles stand in the schema too,
+    and better words are no reason to read a table again."""
+    stored = sorted((field.name, str(field.type)) for field in arrow_schema(dataset, "bronze"))
+    return hashlib.sha256(f"{sorted(source_columns(dataset))}{stored}".encode()).hexdigest()[:8]
 
 
 def _configure(settings: Settings) -> None:

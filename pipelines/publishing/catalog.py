@@ -6,17 +6,22 @@ Every row follows from definitions, never from data, so that the tables are writ
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from deltalake import DeltaTable
 from filelock import FileLock
 
 from pipelines.contracts.model import ContractField, Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.trino import is_granted
 from pipelines.landing.whole import write_whole
+from pipelines.publishing.definitions import fingerprint
 from pipelines.publishing.lineage.build import build_lineage
 from pipelines.publishing.lineage.graph import Edge
 from pipelines.runtime.settings import Settings
@@ -98,8 +103,12 @@ _TITLES = {
 def write_catalog(settings: Settings, registry: Registry) -> Mapping[str, int]:
     """Bring the catalogue tables of the namespace to what the contracts say; returns name → Delta version.
 
-    Unchanged definitions make no new version. Two processes may call it at once.
+    Unchanged definitions make no new version and are not read through again. Two processes may call it at once.
     """
+    wanted = fingerprint(settings.home, registry)
+    known = _versions(settings)
+    if _remembered(settings) == (wanted, known):
+        return known
     tables = {
         "dataset": _table(DATASET, [_dataset_row(dataset) for dataset in registry.datasets]),
         "field": _table(
@@ -113,10 +122,37 @@ def write_catalog(settings: Settings, registry: Registry) -> Mapping[str, int]:
         "lineage": _table(LINEAGE, [_edge_row(edge) for edge in build_lineage(settings.home, registry).edges]),
     }
     with _lock(settings):
-        return {
+        written = {
             name: write_whole(settings.table_path("catalog", name), table, name=name, description=_TITLES[name])
             for name, table in tables.items()
         }
+        _remember(settings, wanted, written)
+    return written
+
+
+def _versions(settings: Settings) -> dict[str, int]:
+    """The versions of the catalogue tables that are there."""
+    paths = {name: str(settings.table_path("catalog", name)) for name in _TITLES}
+    return {name: DeltaTable(path).version() for name, path in paths.items() if DeltaTable.is_deltatable(path)}
+
+
+def _note(settings: Settings) -> Path:
+    """Where it is remembered from which definitions which versions were written."""
+    return settings.table_path("catalog", "_written.json")
+
+
+def _remembered(settings: Settings) -> tuple[str, dict[str, int]] | None:
+    try:
+        found = json.loads(_note(settings).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return str(found["definitions"]), dict(found["versions"])
+
+
+def _remember(settings: Settings, definitions: str, versions: Mapping[str, int]) -> None:
+    partial = _note(settings).with_suffix(".partial")
+    partial.write_text(json.dumps({"definitions": definitions, "versions": versions}), encoding="utf-8")
+    os.replace(partial, _note(settings))
 
 
 def kind_of(dataset: Dataset) -> str:

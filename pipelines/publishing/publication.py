@@ -28,6 +28,7 @@ from pipelines.runtime.settings import Settings
 from pipelines.warehouse.manifest import RunManifest
 
 log = logging.getLogger(__name__)
+_UNREADABLE = "{}: không trường nào của bộ dữ liệu được công bố."
 Outcome = Literal["published", "unchanged", "kept", "missing"]
 MANY_FILES = 200
 """A version of so many files is slow for ever after: opening a file costs about 2.5 ms."""
@@ -92,6 +93,8 @@ def publish(
         for verdict in sorted(verdicts, key=lambda v: (v.layer != "silver", v.dataset)):
             is_stale = verdict.dataset in manifest.stale
             move = _decide(settings, verdict, pins.get(verdict.dataset), records, is_stale=is_stale)
+            if move.outcome == "published" and not target.is_readable(_dataset(registry, verdict.dataset)):
+                move = replace(move, outcome="kept", version=None, sentence=_UNREADABLE.format(verdict.dataset))
             moves[verdict.dataset] = move
             if move.outcome == "published":
                 plan = Publication(
@@ -132,6 +135,8 @@ def rollback(
     if not by.strip() or not reason.strip():
         raise LakeError("Thiếu lý do hoặc người quyết định.", "Give --reason and --by: a rollback is a decision.")
     dataset = _dataset(registry, dataset_id)
+    if not target.is_readable(dataset):
+        raise LakeError(_UNREADABLE.format(dataset_id), "See the classification of its fields.")
     with ledger.lock(settings):
         records = ledger.publications(settings)
         published = {r.version: r for r in records if r.dataset == dataset_id and r.state == "published"}
@@ -244,7 +249,9 @@ def _withdraw_columns(registry: Registry, platform: Platform, pins: Mapping[str,
     shown = view_columns(platform, target.PUBLISHED)
     for dataset in registry.datasets:
         granted = target.granted_columns(dataset)
-        if dataset.id in pins and not set(shown[dataset.id]) <= set(granted):
+        if dataset.id in pins and not target.is_readable(dataset):
+            platform.query(target.drop_view(platform.catalog, target.PUBLISHED, dataset))
+        elif dataset.id in pins and not set(shown[dataset.id]) <= set(granted):
             # A granted column that the pinned version does not have yet comes with the next version.
             kept = tuple(name for name in granted if name in shown[dataset.id])
             platform.query(target.published_view(platform.catalog, dataset, pins[dataset.id], kept))

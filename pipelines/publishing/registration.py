@@ -101,7 +101,8 @@ def tables_on_disk(settings: Settings) -> list[tuple[str, str]]:
 
 
 def ensure_unpinned_views(settings: Settings, registry: Registry, platform: Platform) -> tuple[str, ...]:
-    """Create the unpinned views that are missing or changed in their columns; returns ``<schema>.<name>`` of each.
+    """Create the unpinned views that are missing or changed in their columns, and drop those of datasets of which
+    nothing may be shown any more; returns ``<schema>.<name>`` of each.
 
     Streams get a view beside their silver table, stewards one of each quality table (replaced every time: what it
     hides follows from the contracts, which its columns do not show), readers one of each catalogue table and code list.
@@ -110,6 +111,9 @@ def ensure_unpinned_views(settings: Settings, registry: Registry, platform: Plat
     known = view_columns(platform, target.LIVE)
     changed = []
     for dataset in registry.datasets:
+        if dataset.id in known and not target.is_live(dataset):
+            platform.query(target.drop_view(platform.catalog, target.LIVE, dataset))
+            changed.append(f"{target.LIVE}.{dataset.id}")
         if not target.is_live(dataset) or ("silver", dataset.id) not in present:
             continue
         if known.get(dataset.id) != (*target.granted_columns(dataset), target.LABEL_COLUMN):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
 from pipelines.contracts import durations, qc_words
-from pipelines.contracts.catalogue import agency, basis_title, in_order, inputs, legal_bases, source_kind
+from pipelines.contracts.catalogue import agency, basis_title, in_order, inputs, legal_bases, source_kind, successor
 from pipelines.contracts.domains import domain_of
 from pipelines.contracts.markdown import escape, joined, names, section, table
 from pipelines.contracts.media_types import media_types
@@ -54,6 +54,7 @@ def page(dataset: Dataset, registry: Registry) -> str:
     parts = [
         f"# {dataset.title.vi} · {dataset.title.en}",
         f"`{dataset.id}` · {dataset.version} · [{both(domain_of(dataset).title)}](README.md)",
+        *_succession(dataset, registry),
         f"{said.purpose.vi}\n\n*{said.purpose.en}*",
         table(("", ""), _facts(dataset, registry)),
         *section("Cách dùng · How to use", said.usage),
@@ -65,6 +66,17 @@ def page(dataset: Dataset, registry: Registry) -> str:
         *section("Nguồn và nơi dùng · Lineage", "\n".join(_lineage(dataset, registry))),
     ]
     return joined(parts)
+
+
+def _succession(dataset: Dataset, registry: Registry) -> Iterator[str]:
+    """Until when a dataset is filled and what takes its place; what it takes the place of."""
+    newer = successor(dataset, registry)
+    older = next((other for other in registry.datasets if other.id == dataset.supersedes), None)
+    if dataset.end_date is not None:
+        use = f" Dùng · Use {_link(newer, dataset)}." if newer else ""
+        yield f"> **Chỉ cập nhật đến · Filled until {dataset.end_date}.**{use}"
+    if older is not None:
+        yield f"> Thay cho · Takes the place of {_link(older, dataset)}."
 
 
 def _facts(dataset: Dataset, registry: Registry) -> Iterator[tuple[str, str]]:

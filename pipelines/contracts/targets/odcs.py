@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.contracts.catalogue import agency, basis_title, in_order, inputs, legal_bases, source_kind, urn
+from pipelines.contracts.catalogue import (
+    agency,
+    basis_title,
+    in_order,
+    inputs,
+    legal_bases,
+    source_kind,
+    successor,
+    urn,
+)
 from pipelines.contracts.model import QC_TESTS, ContractField, Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import number, yaml_file
@@ -61,7 +70,7 @@ def contract(dataset: Dataset, registry: Registry) -> dict[str, Any]:
         "id": urn("dataset", dataset.id),
         "name": dataset.id,
         "version": dataset.version,
-        "status": "active",
+        "status": "deprecated" if dataset.end_date else "active",
         "domain": dataset.domain,
         "tags": [source_kind(dataset), dataset.classification],
         "description": _description(dataset, registry),
@@ -178,7 +187,7 @@ def _added(dataset: Dataset) -> Iterator[dict[str, Any]]:
 
 def _own_words(dataset: Dataset, registry: Registry) -> dict[str, Any]:
     titles = {system.id: system.title for system in registry.systems}
-    purpose = dataset.personal_purpose
+    purpose, newer = dataset.personal_purpose, successor(dataset, registry)
     return {
         "titleVi": dataset.title.vi,
         "titleEn": dataset.title.en,
@@ -192,4 +201,6 @@ def _own_words(dataset: Dataset, registry: Registry) -> dict[str, Any]:
         "unverified": list(dataset.unverified) or None,
         "inputs": list(inputs(dataset)) or None,
         "qc": dataset.qc.model_dump(mode="json", by_alias=True, exclude_defaults=True) or None,
+        "supersedes": dataset.supersedes,
+        "supersededBy": newer.id if newer else None,
     }

@@ -73,6 +73,8 @@ def sla(dataset: Dataset) -> Iterator[dict[str, Any]]:
     if dataset.sla.completeness_pct is not None:
         value = number(dataset.sla.completeness_pct)
         yield {"id": "completeness", "property": "completeness", "value": value, "unit": "percent"}
+    if dataset.end_date is not None:
+        yield {"id": "end_of_life", "property": "endOfLife", "value": dataset.end_date.isoformat()}
 
 
 def _promise(name: str, duration: timedelta) -> dict[str, Any]:

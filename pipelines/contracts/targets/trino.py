@@ -114,9 +114,19 @@ def code_list_view(catalog: str, code_list: CodeList) -> str:
     )
 
 
+def is_readable(dataset: Dataset) -> bool:
+    """Whether a dataset has a field that may be published; one without any has no views."""
+    return any(map(is_granted, dataset.fields))
+
+
 def is_live(dataset: Dataset) -> bool:
     """Whether a dataset has a live view: streams, and what stream jobs compute from them."""
-    return dataset.stream is not None or dataset.derived is not None
+    return (dataset.stream is not None or dataset.derived is not None) and is_readable(dataset)
+
+
+def drop_view(catalog: str, schema: str, dataset: Dataset) -> str:
+    """The DDL that takes the view of a dataset away."""
+    return f"DROP VIEW IF EXISTS {_table(catalog, schema, dataset.id)}"
 
 
 def pinned_version(definition: str) -> int | None:
@@ -175,7 +185,7 @@ def catalog_views(catalog: str) -> Mapping[str, str]:
 
 
 def _readable(dataset: Dataset) -> tuple[str, ...]:
-    if not any(is_granted(f) for f in dataset.fields):
+    if not is_readable(dataset):
         raise ValueError(f"{dataset.id}: no field is open or internal, so nothing of it can be published")
     return granted_columns(dataset)
 

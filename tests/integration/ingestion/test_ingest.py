@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from deltalake import DeltaTable
 
+from pipelines.contracts.model import Text
 from pipelines.contracts.registry import Registry
 from pipelines.gateway.tokens import TOKEN, load_tokeniser
 from pipelines.ingestion.load import ingest, row_encryption
@@ -222,6 +224,47 @@ def test_a_repeated_run_reads_nothing_and_changes_nothing(
     again = ingest(settings, registry, PRICE, "r1")
     assert again == first
     assert table(settings, "bronze", PRICE).num_rows == 1
+
+
+def _changed(registry: Registry, dataset_id: str, fields: Any) -> Registry:
+    old = registry.dataset(dataset_id)
+    new = old.model_copy(update={"fields": tuple(fields(old.fields))})
+    return replace(registry, datasets=tuple(new if d is old else d for d in registry.datasets))
+
+
+def test_other_words_and_another_order_read_nothing_again(
+    settings: Settings, registry: Registry, tickets: sa.Engine
+) -> None:
+    insert_tickets(tickets, 1, 200)
+    ingest(settings, registry, TICKET, "r1")
+    title = Text(vi="Tên khác", en="Another title")
+    reworded = _changed(
+        registry, TICKET, lambda fields: [f.model_copy(update={"title": title}) for f in reversed(fields)]
+    )
+    found = ingest(settings, reworded, TICKET, "r2")
+    # The rows of the last hour before the newest, which the cursor's lag asks for each time.
+    assert (found.rows_extracted, found.unchanged, found.inserted) == (200, 200, 0)
+    execute(tickets, "update hues.feedback_ticket set updated_at = updated_at - interval '9 days' where rating > 1")
+    assert ingest(settings, reworded, TICKET, "r3").rows_extracted == 40
+
+
+def test_a_field_that_a_contract_gains_is_read_for_all_rows_once(
+    settings: Settings, registry: Registry, tickets: sa.Engine
+) -> None:
+    narrow = _changed(registry, TICKET, lambda fields: [f for f in fields if f.name != "rating"])
+    insert_tickets(tickets, 1, 300, updated="now() - interval '9 days'")
+    insert_tickets(tickets, 301, 10)
+    assert ingest(settings, narrow, TICKET, "r1").inserted == 310
+    before = table(settings, "silver", TICKET).sort_by("ticket_id")
+    found = ingest(settings, registry, TICKET, "r2")
+    assert (found.rows_extracted, found.updated, found.inserted, found.quarantined) == (310, 310, 0, 0)
+    after = table(settings, "silver", TICKET).sort_by("ticket_id")
+    assert set(after.column_names) == {*before.column_names, "rating"} and None not in after["rating"].to_pylist()
+    own = [f.name for f in narrow.dataset(TICKET).fields]
+    assert after.select(own).equals(before.select(own))
+    assert set(table(settings, "bronze", TICKET).column_names) >= {"rating"}
+    third = ingest(settings, registry, TICKET, "r3")
+    assert (third.rows_extracted, third.unchanged) == (10, 10)
 
 
 def test_lost_state_reloads_everything_unchanged(settings: Settings, registry: Registry, tickets: sa.Engine) -> None:

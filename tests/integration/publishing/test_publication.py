@@ -180,6 +180,29 @@ def test_a_field_that_becomes_personal_leaves_the_view_at_once(settings, registr
     assert pinned(platform)["reservoir_op"] == version
 
 
+def test_a_dataset_of_which_nothing_may_be_shown_has_no_views_and_stops_nobody(
+    settings, registry, rows, write, run, platform
+):
+    dataset = registry.dataset("reservoir_op")
+    version = write("reservoir_op", rows.valid_rows(dataset, registry, 4))
+    run("n1", {"silver.reservoir_op": version})
+    closed = dataset.model_copy(
+        update={"fields": tuple(f.model_copy(update={"classification": "sensitive"}) for f in dataset.fields)}
+    )
+    narrowed = replace(registry, datasets=tuple(closed if d is dataset else d for d in registry.datasets))
+    newer = write("reservoir_op", rows.valid_rows(dataset, registry, 5))
+    manifest = RunManifest("n2", settings.namespace, "2025-11-04T00:00:00+00:00", {"silver.reservoir_op": newer})
+    verdicts = judge(settings, narrowed, manifest, "silver", domain="flood")
+    moves = {move.dataset: move for move in publish(settings, narrowed, manifest, verdicts, "A", "r")}
+    assert moves["reservoir_op"].outcome == "kept"
+    assert moves["reservoir_op"].sentence == "reservoir_op: không trường nào của bộ dữ liệu được công bố."
+    assert "reservoir_op" not in pinned(platform)
+    shown = platform.query(f"SHOW TABLES FROM {settings.catalog}.live")
+    assert ["reservoir_op"] not in shown
+    with pytest.raises(LakeError, match="không trường nào"):
+        rollback(settings, narrowed, "reservoir_op", version, by="A", reason="r")
+
+
 def test_errors_are_one_sentence_with_the_near_names(settings, platform):
     with Client(settings, "analyst") as client:
         with pytest.raises(QueryError, match=r"Near names: .*published\.river_stage"):

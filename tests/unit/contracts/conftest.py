@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,15 @@ def registry() -> Registry:
 def few(registry: Registry) -> Registry:
     """Only the datasets of which there are golden files, and no scenario."""
     return replace(registry, datasets=tuple(registry.dataset(name) for name in FEW), scenarios=())
+
+
+@pytest.fixture(scope="session")
+def two_majors(few: Registry) -> Registry:
+    """A contract that ends, and the one that takes its place."""
+    old = few.dataset("river_stage")
+    ending = old.model_copy(update={"version": "1.1.0", "end_date": date(2027, 6, 30)})
+    newer = old.model_copy(update={"id": "river_stage_v2", "version": "2.0.0", "supersedes": "river_stage"})
+    return replace(few, datasets=(ending, newer))
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,14 @@ def test_the_page_of_each_kind(few: Registry, golden: Callable[[str, str], None]
     golden(f"catalog.{path.replace('/', '.')}", documentation.render(few)[f"docs/catalog/{path}"])
 
 
+@pytest.mark.parametrize("name", ["river_stage", "river_stage_v2"])
+def test_the_page_of_an_old_major_and_of_the_new_one(
+    two_majors: Registry, golden: Callable[[str, str], None], name: str
+) -> None:
+    page = documentation.render(two_majors)[f"docs/catalog/flood/{name}.md"]
+    golden(f"two_majors.{name}.md", page.partition("## ")[0])
+
+
 def test_every_link_leads_to_a_page(registry: Registry) -> None:
     pages = {**documentation.render(registry), **rule_support.render(registry), **scenarios.render(registry)}
     for path, text in pages.items():

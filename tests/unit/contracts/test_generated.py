@@ -25,7 +25,7 @@ CONNECTION = flink.Connection("127.0.0.1:9092", "demo.", "demo.job")
 
 
 @LAW
-@given(contracts(1))
+@given(contracts())
 def test_every_file_of_every_contract_can_be_read(one: Generated) -> None:
     registry, _ = loaded(one)
     for path, text in build.render(registry).items():
@@ -58,7 +58,7 @@ def test_no_step_of_a_stream_takes_a_field_for_its_own_column(name: str, domain:
 
 
 @LAW
-@given(contracts(1))
+@given(contracts())
 def test_every_contract_compiles_for_the_engines(one: Generated) -> None:
     _, dataset = loaded(one)
     for layer in ("bronze", "silver"):
@@ -73,7 +73,7 @@ def test_every_contract_compiles_for_the_engines(one: Generated) -> None:
 
 
 @LAW
-@given(contracts(1))
+@given(contracts())
 def test_a_published_edition_reads_back_as_it_was(one: Generated) -> None:
     registry, dataset = loaded(one)
     now = edition(registry, dataset)

@@ -45,6 +45,16 @@ def test_the_contract_of_each_kind(few: Registry, golden: Callable[[str, str], N
     golden(f"{name}.odcs.yaml", odcs.render(few)[path])
 
 
+@pytest.mark.parametrize("name", ["river_stage", "river_stage_v2"])
+def test_an_old_major_says_its_end_and_the_new_one_what_it_replaces(
+    two_majors: Registry, golden: Callable[[str, str], None], name: str
+) -> None:
+    contract = odcs.contract(two_majors.dataset(name), two_majors)
+    VALIDATOR.validate(contract)
+    said = {key: contract[key] for key in ("id", "version", "status", "slaProperties", "customProperties")}
+    golden(f"two_majors.{name}.odcs.yaml", yaml_file(said))
+
+
 def test_every_contract_is_one_of_the_standard(registry: Registry, tmp_path: Path) -> None:
     for dataset in registry.datasets:
         contract = odcs.contract(dataset, registry)

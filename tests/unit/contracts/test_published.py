@@ -92,6 +92,13 @@ def test_a_breaking_change_goes_beside_the_old_contract(project: Path, edit: Edi
     (project / "schemas/datasets/flood/river_stage_v2.yaml").write_text(newer, encoding="utf-8")
     (project / "schemas" / STAGE).write_text(text.replace("version: 1.0.0", "version: 1.1.0\nend_date: 2026-11-20"))
     assert set(_publish(project).written) == {FILE, "catalog/published/flood/river_stage_v2.json"}
+    shown = {
+        name: CliRunner().invoke(contracts_app, ["show", name]).output
+        for name in ("river_stage", "river_stage_v2", "rain_gauge")
+    }
+    assert "chỉ cập nhật đến — filled until: 2026-11-20; dùng — use river_stage_v2 2.0.0\n" in shown["river_stage"]
+    assert "thay cho — takes the place of: river_stage\n" in shown["river_stage_v2"]
+    assert not any(word in shown["rain_gauge"] for word in ("filled until", "takes the place"))
 
     (project / "schemas" / STAGE).unlink()
     assert "its end date 2026-11-20 has not passed" in "".join(

@@ -77,6 +77,25 @@ def test_the_system_columns_that_a_mart_shows_are_fields_of_its_own() -> None:
     assert {"origin", "qc_flag"} <= city().dataset("fct_river_stage").has
 
 
+def test_a_field_that_is_the_key_of_another_dataset_refers_to_it() -> None:
+    own_lists = {"ward_code": "the list of wards is its register", "local_date": "a day is no thing"}
+    keys: dict[str, list[str]] = {}
+    for dataset in city().datasets:
+        if len(dataset.key) == 1 and (dataset.sector or dataset.stream):
+            keys.setdefault(dataset.key[0], []).append(dataset.id)
+    bare = [
+        f"{dataset.id}.{item.name} is the key of {keys[item.name][0]}"
+        for dataset in city().datasets
+        if dataset.sector or dataset.stream
+        for item in dataset.fields
+        if item.references is None
+        and item.name not in own_lists
+        and len(keys.get(item.name, ())) == 1
+        and keys[item.name] != [dataset.id]
+    ]
+    assert not bare
+
+
 def test_an_unknown_dataset_lists_those_there_are() -> None:
     known = ", ".join(sorted(d.id for d in city().datasets))
     with pytest.raises(KeyError, match=f"no dataset 'nope'; there are: {known}"):
@@ -125,6 +144,9 @@ def test_an_unknown_dataset_lists_those_there_are() -> None:
         ),
         ("datasets/flood/river_stage.yaml", "gap: {suspect: 30 min}", "gap: {}", "qc.gap: a test needs `suspect`"),
         ("codelists/wards.yaml", "file: wards.csv", "file: absent.csv", "the file absent.csv does not exist"),
+        ("codelists/wards.csv", "phuong,10.38,", "phuong,ten,", "wards.csv:2: wards: row 1: area_km2 is 'ten', which"),
+        ("codelists/wards.csv", "2025-07-01\n19774", "2025-07-32\n19774", "is '2025-07-32', which is no date"),
+        ("codelists/wards.csv", "2025-07-01\n19774", "2025-07-01,x\n19774", "row 1 has None, which `columns` does not"),
     ],
 )
 def test_a_broken_file_is_named_with_its_line(schemas: Path, file: str, old: str, new: str, expected: str) -> None:
@@ -133,6 +155,20 @@ def test_a_broken_file_is_named_with_its_line(schemas: Path, file: str, old: str
         load_registry(schemas)
     assert expected in str(caught.value)
     assert f"schemas/{file}:" in str(caught.value)
+
+
+def test_a_code_is_text_however_it_is_written(schemas: Path) -> None:
+    path = schemas / "codelists/plain_codes.yaml"
+    path.write_text(
+        "id: plain_codes\ntitle: {vi: Mã, en: Codes}\nkey: code\nsource: test\nstatus: synthetic\n"
+        "columns: [code, name_vi]\nrows:\n"
+        "  - {code: 010, name_vi: 1.10}\n  - {code: +1, name_vi: true}\n  - {code: 1e3, name_vi: ~}\n"
+        '  - {code: "007", name_vi: no}\n',
+        encoding="utf-8",
+    )
+    rows = load_registry(schemas).code_list("plain_codes").rows
+    assert [row["code"] for row in rows] == ["010", "+1", "1e3", "007"]
+    assert [row["name_vi"] for row in rows] == ["1.10", "true", None, "no"]
 
 
 def test_an_id_that_exists_twice_is_refused(schemas: Path) -> None:
@@ -179,6 +215,12 @@ BROKEN = {
         "  - stage_m:",
         "  - qc_flag\n  - stage_m:",
         "column 'qc_flag' would stand twice in its tables, topics or views (give the field another name",
+    ),
+    "texts_are_written": (
+        "datasets/flood/river_stage.yaml",
+        "en: River stage}",
+        'en: "TO WRITE: River stage"}',
+        "title.en is still to be written: 'TO WRITE: River stage'",
     ),
     "classification_covers_its_fields": (
         "datasets/camera/violation_event.yaml",

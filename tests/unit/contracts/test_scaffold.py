@@ -274,7 +274,7 @@ def test_a_table_gives_its_key_its_types_and_its_cursor(engine: sa.Engine, regis
     notes = "\n".join(draft.notes)
     assert "'papers' is BLOB, which a contract does not hold" in notes
     assert "'Status' needs a view" in notes
-    assert not check_draft(draft, registry)
+    assert _left(draft, registry) == (5 + 2 * len(draft.fields), [])
 
 
 def test_an_absent_or_empty_table_is_refused(engine: sa.Engine) -> None:
@@ -284,6 +284,13 @@ def test_an_absent_or_empty_table_is_refused(engine: sa.Engine) -> None:
         connection.execute(sa.text("delete from permit"))
     with pytest.raises(LakeError, match="holds no rows"):
         read_table(engine, "main", "permit")
+
+
+def _left(draft: Draft, registry: Registry) -> tuple[int, list[str]]:
+    """How many texts a person still has to write, and whatever else is wrong."""
+    found = [str(finding) for finding in check_draft(draft, registry)]
+    other = [text for text in found if "still to be written" not in text]
+    return len(found) - len(other), other
 
 
 # ── the contract ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -299,7 +306,7 @@ def test_readings_become_a_stream_and_personal_values_tokens(tmp_path: Path, reg
     assert contract["classification"] == "personal" and contract["retention"]["bronze"] == "7 d"
     assert draft.fields["driver_phone_token"]["tokenise"] == {"source": "driver_phone", "kind": "phone"}
     assert {"lane_no", "ward_code"}.isdisjoint(draft.fields), "the dictionary has them"
-    assert not check_draft(draft, registry)
+    assert _left(draft, registry) == (7 + 2 * len(draft.fields), [])
     assert "#" not in contract_text(draft)
     notes = "\n".join(draft.notes)
     for words in ("'laneId' is the field 'lane_no'", "'driver_phone' looks personal", "every 10 min", "is it in all"):
@@ -341,19 +348,29 @@ def test_new_writes_a_contract_that_is_sound_once_its_fields_are_added(project: 
         load_registry(project / "schemas")
     with (project / "schemas/fields.yaml").open("a", encoding="utf-8") as handle:
         handle.write("\n".join(entries) + "\n")
-    registry = load_registry(project / "schemas")
-    found = ""
-    try:
-        check(registry)
-    except ContractErrors as errors:
-        found = "\n".join(line for line in str(errors).splitlines() if "used by no dataset" not in line)
-    assert "parking_bay" not in found, found
+    found = _findings(project)
+    assert found and all("still to be written" in line for line in found), found
+    # A person writes the texts; what stands behind the marks will do here.
+    for written in (path, project / "schemas/fields.yaml"):
+        text = written.read_text(encoding="utf-8")
+        written.write_text(text.replace("CẦN VIẾT: ", "").replace("TO WRITE: ", ""), encoding="utf-8")
+    assert not _findings(project)
 
     text = path.read_text()
     again = _new("parking_bay", "--from", sample, "--domain", "transport")
     assert isinstance(again.exception, ContractErrors)
     assert "the dataset exists already in schemas/datasets/flood/parking_bay.yaml" in str(again.exception)
     assert path.read_text() == text and not (project / "schemas/datasets/transport").exists()
+
+
+def _findings(project: Path) -> list[str]:
+    """What a check says of the new contract and its fields; the project lacks the other domains."""
+    try:
+        check(load_registry(project / "schemas"))
+    except ContractErrors as errors:
+        others = ("used by no dataset", "which is no dataset")
+        return [line for line in str(errors).splitlines() if not line.partition(" (")[0].endswith(others)]
+    return []
 
 
 def test_new_never_overwrites_a_file(project: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The catalogue as tables: what the contracts say, written once."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,9 @@ from deltalake import DeltaTable
 
 from pipelines.contracts.registry import load_registry
 from pipelines.contracts.targets import trino as target
+from pipelines.publishing import catalog
 from pipelines.publishing.catalog import DATASET, FIELD, write_catalog
+from pipelines.publishing.lineage.build import build_lineage
 from pipelines.runtime.settings import Settings
 
 HOME = Path(__file__).resolve().parents[3]
@@ -60,12 +64,40 @@ def test_unchanged_contracts_make_no_version_and_a_changed_one_makes_one(setting
     assert write_catalog(settings, REGISTRY)["dataset"] == 2
 
 
+def test_the_lineage_is_built_again_only_when_a_definition_or_a_table_changed(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "pyproject.toml").touch()
+    shutil.copytree(HOME / "dbt_project", home / "dbt_project", ignore=shutil.ignore_patterns("target", "logs"))
+    settings = Settings.load({"LAKE_HOME": str(home), "LAKE_STATE": str(tmp_path / "state")})
+    built = []
+    monkeypatch.setattr(catalog, "build_lineage", lambda *given: built.append(given) or build_lineage(*given))
+    small = replace(REGISTRY, datasets=tuple(d for d in REGISTRY.datasets if d.domain == "common"))
+
+    def changes(registry=small):
+        before = len(built)
+        write_catalog(settings, registry)
+        return len(built) > before
+
+    assert changes() and not changes()
+    model = next((home / "dbt_project" / "models").rglob("dim_ward.sql"))
+    model.write_text(f"{model.read_text()}-- another word\n")
+    assert changes() and not changes()
+    renamed = small.datasets[0].model_copy(update={"version": "9.0.0"})
+    assert changes(replace(small, datasets=(renamed, *small.datasets[1:]))) and changes() and not changes()
+    table = str(settings.table_path("catalog", "lineage"))
+    DeltaTable(table).delete()
+    assert changes() and rows(settings, "lineage") and not changes()
+    shutil.rmtree(table)
+    assert changes() and rows(settings, "lineage")
+
+
 def vars_of(registry):
     return {name: getattr(registry, name) for name in registry.__dataclass_fields__}
 
 
 def test_columns_are_explained_in_both_languages_and_all_tables_have_a_view(settings):
-    written = {path.name for path in settings.table_path("catalog", "_").parent.iterdir()}
+    written = {path.name for path in settings.table_path("catalog", "_").parent.iterdir() if path.is_dir()}
     assert written == set(target.CATALOG_TABLES)
     assert all(" — " in said for columns in (DATASET, FIELD) for _, _, said in columns)
     view = target.catalog_views("lake")["field"]
