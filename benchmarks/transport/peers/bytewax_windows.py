@@ -15,18 +15,15 @@ from datetime import UTC, datetime, timedelta
 import bytewax.operators as op
 import bytewax.operators.windowing as win
 import orjson
-from bytewax.connectors.kafka import KafkaSink, KafkaSinkMessage, KafkaSource
-from bytewax.connectors.kafka import KafkaSinkMessage as Message
+from bytewax.connectors.kafka import KafkaSink, KafkaSinkMessage, KafkaSource, KafkaSourceMessage
 from bytewax.dataflow import Dataflow
 from bytewax.operators.windowing import EventClock, TumblingWindower
 from bytewax.testing import run_main
 
 REMEMBERED = 200
 """Readings of one lane whose repetition is recognised."""
-Totals = list
 
-
-def parse(messages: Iterable[Message]) -> Iterable[tuple[str, dict]]:
+def parse(messages: Iterable[KafkaSourceMessage]) -> Iterable[tuple[str, dict]]:
     """Records that can be read, keyed by lane, with their event time parsed."""
     for message in messages:
         try:
@@ -50,7 +47,7 @@ def once(seen: OrderedDict | None, record: dict) -> tuple[OrderedDict, list[dict
     return seen, [record]
 
 
-def add(totals: Totals, record: dict) -> Totals:
+def add(totals: list, record: dict) -> list:
     """Count one reading in."""
     count = record["vehicle_count"]
     totals[0] += 1
@@ -60,7 +57,7 @@ def add(totals: Totals, record: dict) -> Totals:
     return totals
 
 
-def merge(left: Totals, right: Totals) -> Totals:
+def merge(left: list, right: list) -> list:
     """Join two parts of a window."""
     return [a + b for a, b in zip(left, right, strict=True)]
 
@@ -69,7 +66,7 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def message(item: tuple[str, tuple[int, Totals]]) -> KafkaSinkMessage:
+def message(item: tuple[str, tuple[int, list]]) -> KafkaSinkMessage:
     """One window as a keyed JSON record."""
     lane, (number, (readings, vehicles, weighted, occupancy)) = item
     detector, lane_no = lane.split("|")
@@ -94,14 +91,9 @@ def build(bootstrap: str, prefix: str) -> Dataflow:
     readings = op.flat_map_batch("parse", raw, parse)
     distinct = op.stateful_flat_map("once", readings, once)
     clock = EventClock(ts_getter=lambda r: r["at"], wait_for_system_duration=timedelta(seconds=130))
+    windower = TumblingWindower(length=MINUTE, align_to=START)
     windows = win.fold_window(
-        "windows",
-        distinct,
-        clock,
-        TumblingWindower(length=MINUTE, align_to=START),
-        lambda: [0, 0, 0.0, 0.0],
-        add,
-        merge,
+        "windows", distinct, clock, windower, lambda: [0, 0, 0.0, 0.0], add, merge, ordered=False
     )
     op.output("out", op.map("message", windows.down, message), KafkaSink([bootstrap], f"{prefix}.agg.lane_flow_1min"))
     return flow

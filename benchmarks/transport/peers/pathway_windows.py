@@ -53,9 +53,7 @@ def main(bootstrap: str, prefix: str) -> None:
         readings.at,
         window=pw.temporal.tumbling(duration=timedelta(minutes=1)),
         instance=readings.lane,
-        behavior=pw.temporal.common_behavior(
-            delay=timedelta(seconds=190), cutoff=timedelta(seconds=130), keep_results=False
-        ),
+        behavior=pw.temporal.exactly_once_behavior(timedelta(seconds=130)),
     ).reduce(
         lane=pw.this._pw_instance,
         detector_id=pw.reducers.any(pw.this.detector_id),
