@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 from events import Truth
 from flink_jobs import ours, plain
-from measure import POLL_S, Measurement, Meter, Offsets, wait_for
+from measure import POLL_S, Measurement, Meter, Offsets, records, wait_for
 
 from pipelines.contracts.registry import Registry
 from pipelines.runtime import services
@@ -72,6 +72,7 @@ def flink(registry: Registry, make: Callable[..., Job], *, windows_only: bool, r
         shutil.rmtree(checkpoint_dir(settings), ignore_errors=True)
         offsets = Offsets(case.bootstrap)
         before = {topic: offsets.count(topic) for topic in wanted}
+        starts = offsets.ends(case.topic("clean.lane_minute"))
         services.up(settings, ("flink",), supervise=False)
         try:
             processes = services.running(settings)
@@ -87,17 +88,39 @@ def flink(registry: Registry, make: Callable[..., Job], *, windows_only: bool, r
                         raise RuntimeError(f"{job.name} is {found.state}; see the log of {TASKMANAGER}")
 
                 targets = {topic: before[topic] + count for topic, count in wanted.items()}
-                cpu_s, found = wait_for(targets, offsets, meter, alive, TIMEOUT_S)
+                cpu_s, _ = wait_for(targets, offsets, meter, alive, TIMEOUT_S)
                 wall_s = time.monotonic() - began
+                # A row too much would show until then.
                 state = _state_mib(rest, job_id)
                 cluster.cancel(job_id)
+            found = {topic: offsets.count(topic) for topic in wanted}
+            if found != targets:
+                raise RuntimeError(f"{job.name} wrote {found}, right is {targets}")
         finally:
             services.down(settings, ("flink",))
             offsets.close()
+        if refuses and not windows_only:
+            _check_dispositions(case, starts)
         written = {name: found[case.topic(name)] - before[case.topic(name)] for name in rows}
         return Measurement(case.truth.records, cpu_s, wall_s, meter.peak_rss_bytes >> 20, written, state)
 
     return run
+
+
+def _check_dispositions(case: Case, starts: list[int]) -> None:
+    """Count what became of the records in the clean topic and compare it with the truth.
+
+    Raises:
+        RuntimeError: they differ.
+    """
+    found = dict.fromkeys(("on_time", "late", "duplicate", "corrected"), 0)
+    marks = {name: f'"disposition":"{name}"'.encode() for name in found}
+    for value in records(case.bootstrap, case.topic("clean.lane_minute"), starts):
+        for name, mark in marks.items():
+            found[name] += mark in value
+    truth = {"on_time": case.truth.on_time, "late": case.truth.late, "duplicate": case.truth.duplicate, "corrected": 0}
+    if found != truth:
+        raise RuntimeError(f"dispositions are {found}, right is {truth}")
 
 
 def _state_mib(rest: str, job_id: str, timeout_s: float = 120.0) -> float | None:

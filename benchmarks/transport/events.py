@@ -58,7 +58,7 @@ class Batch:
 
 @dataclass
 class Truth:
-    """What is right for the records made so far, the closing ones included; windows that they leave open are not."""
+    """What is right for the records made so far. Closing ones are counted too, but for the windows: those stay open."""
 
     records: int = 0
     on_time: int = 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import psutil
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 POLL_S = 0.25
 
@@ -62,8 +62,12 @@ class Offsets:
 
     def count(self, topic: str) -> int:
         """Return how many records a topic holds (nothing is deleted here)."""
-        partitions = self._consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        return sum(self._end(TopicPartition(topic, p)) for p in partitions)
+        return sum(self.ends(topic))
+
+    def ends(self, topic: str) -> list[int]:
+        """Return the end offset of every partition, in the order of the partitions."""
+        partitions = sorted(self._consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+        return [self._end(TopicPartition(topic, p)) for p in partitions]
 
     def _end(self, partition: TopicPartition, tries: int = 20) -> int:
         for left in reversed(range(tries)):
@@ -79,6 +83,25 @@ class Offsets:
     def close(self) -> None:
         """Leave the broker."""
         self._consumer.close()
+
+
+def records(bootstrap: str, topic: str, starts: list[int]) -> Iterator[bytes]:
+    """Yield the values of a topic's records, from these offsets by partition to the ends of now."""
+    config = {"bootstrap.servers": bootstrap, "group.id": "bench-records", "enable.auto.commit": False}
+    consumer = Consumer({**config, "enable.partition.eof": True})
+    try:
+        consumer.assign([TopicPartition(topic, p, offset) for p, offset in enumerate(starts)])
+        left = len(starts)
+        while left:
+            for message in consumer.consume(10_000, 5.0):
+                if message.error() is None:
+                    yield message.value()
+                elif message.error().code() == KafkaError._PARTITION_EOF:
+                    left -= 1
+                else:
+                    raise KafkaException(message.error())
+    finally:
+        consumer.close()
 
 
 def wait_for(

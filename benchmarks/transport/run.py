@@ -1,6 +1,6 @@
 """The job `transport` beside plain Flink SQL, Spark, Pathway and Bytewax on the same Kafka topics, per CPU-second.
 
-    LAKE_STATE=/some/folder python benchmarks/transport/run.py [--events 8000000] [--engines ours,flink] [--out r.json]
+    LAKE_STATE=FOLDER python benchmarks/transport/run.py [--events 8000000] [--engines ours,flink] [--out result.json]
 
 Starts Kafka in LAKE_STATE unless it runs there, fills topics with seeded lane readings (`events.py`), and lets every
 engine read them in processes of its own. Each engine reads a short and a long topic: the difference is its rate, the
@@ -79,9 +79,8 @@ def environment(name: str) -> Path:
     requirements = engines.PEERS / f"{name}.txt"
     stamp = folder / "requirements.txt"
     if not stamp.is_file() or stamp.read_bytes() != requirements.read_bytes():
-        subprocess.run(
-            [str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "-r", str(requirements)], check=True
-        )
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "-r", str(requirements)]
+        subprocess.run(pip, check=True)
         stamp.write_bytes(requirements.read_bytes())
     return folder
 
@@ -153,15 +152,11 @@ def machine() -> dict[str, Any]:
 def main() -> None:
     """Measure and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=8_000_000, help="of the long run; Pathway and Bytewax get fewer")
+    parser.add_argument("--events", type=int, default=8_000_000, help="of the long run; slow peers get fewer")
     parser.add_argument("--detectors", type=int, default=1000)
-    parser.add_argument(
-        "--cadence", choices=CADENCES_S, action="append", help="how often a lane reports; default: both"
-    )
+    parser.add_argument("--cadence", choices=CADENCES_S, action="append", help="a lane reports once a …; default: both")
     parser.add_argument("--engines", default=",".join(engines.names()))
-    parser.add_argument(
-        "--scale", default="", help="numbers of detectors, one lane each, for our job alone: 100,200000"
-    )
+    parser.add_argument("--scale", default="", help="detectors of one lane each, for our job: 100,200000")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     settings = Settings.load()

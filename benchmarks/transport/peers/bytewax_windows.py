@@ -23,6 +23,7 @@ from bytewax.testing import run_main
 REMEMBERED = 200
 """Readings of one lane whose repetition is recognised."""
 
+
 def parse(messages: Iterable[KafkaSourceMessage]) -> Iterable[tuple[str, dict]]:
     """Records that can be read, keyed by lane, with their event time parsed."""
     for message in messages:
@@ -92,9 +93,7 @@ def build(bootstrap: str, prefix: str) -> Dataflow:
     distinct = op.stateful_flat_map("once", readings, once)
     clock = EventClock(ts_getter=lambda r: r["at"], wait_for_system_duration=timedelta(seconds=130))
     windower = TumblingWindower(length=MINUTE, align_to=START)
-    windows = win.fold_window(
-        "windows", distinct, clock, windower, lambda: [0, 0, 0.0, 0.0], add, merge, ordered=False
-    )
+    windows = win.fold_window("windows", distinct, clock, windower, lambda: [0, 0, 0.0, 0.0], add, merge, ordered=False)
     op.output("out", op.map("message", windows.down, message), KafkaSink([bootstrap], f"{prefix}.agg.lane_flow_1min"))
     return flow
 

@@ -39,6 +39,7 @@ OPTIONS = {
 
 def windows(readings: DataFrame, minutes: int) -> DataFrame:
     """One row per lane and window, as transport.sql makes them."""
+    speed = f.sum(f.col("mean_speed_kmh") * f.col("weight")) / f.sum("weight")
     weight = f.when(f.col("mean_speed_kmh").isNotNull(), f.coalesce("vehicle_count", f.lit(1)))
     grouped = readings.withColumn("weight", weight).groupBy(
         f.window("observed_at", f"{minutes} minutes"), "detector_id", "lane_no"
@@ -46,9 +47,7 @@ def windows(readings: DataFrame, minutes: int) -> DataFrame:
     return grouped.agg(
         f.count("*").alias("reading_count"),
         f.sum("vehicle_count").alias("vehicle_count"),
-        (f.sum(f.col("mean_speed_kmh") * f.col("weight")) / f.sum("weight"))
-        .cast("decimal(9,3)")
-        .alias("mean_speed_kmh"),
+        speed.cast("decimal(9,3)").alias("mean_speed_kmh"),
         f.avg("occupancy_pct").cast("decimal(9,3)").alias("occupancy_pct"),
         f.avg("travel_time_s").cast("decimal(9,3)").alias("travel_time_s"),
         f.max("queue_m").alias("queue_m"),
