@@ -202,10 +202,14 @@ def plan(job: str, registry: Registry, settings: Settings, *, bootstrap: str, no
     ddl += [flink.derived_sink(table, connection) for table in derived]
     for statement in job_sql(job, registry):
         (inserts if statement.upper().startswith("INSERT") else ddl).append(statement)
+    parallelism = str(PARALLELISM.get(job, 1))
     config = {
         "pipeline.name": name,
         "pipeline.object-reuse": "true",
-        "parallelism.default": str(PARALLELISM.get(job, 1)),
+        "parallelism.default": parallelism,
+        # A key group stands before every key of the state: with more of them than subtasks no two keys of one time are
+        # neighbours (see targets/flink.by_minute). Another parallelism is another plan, and rebuilt in any case.
+        "pipeline.max-parallelism": parallelism,
         "table.local-time-zone": "UTC",
         # A record waits in each exchange until its buffer is full or this has passed. Flink's 100 ms made two exchanges
         # the larger part of event → alert (see benchmarks/latency).

@@ -30,6 +30,15 @@ def test_flink_chain_of_a_stream(registry: Registry, golden: Callable[[str, str]
     golden(f"{name}.flink.sql", ";\n\n".join(parts) + ";\n")
 
 
+def test_the_minute_leads_the_key_of_the_state_only_where_it_follows_from_the_key(registry: Registry) -> None:
+    for dataset in registry.streams():
+        led = "PARTITION BY (`_minute`, " in flink.conformed(dataset)
+        assert led == (dataset.is_keyed and dataset.event_time in dataset.key), dataset.id
+        if not led:
+            with pytest.raises(Untranslatable, match="by_minute"):
+                flink.by_minute(dataset)
+
+
 @pytest.mark.parametrize("name", ["river_stage", "feedback_ticket", "flood_alert"])
 def test_delta_schema(registry: Registry, golden: Callable[[str, str], None], name: str) -> None:
     dataset = registry.dataset(name)

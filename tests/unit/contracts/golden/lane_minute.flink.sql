@@ -60,6 +60,12 @@ SELECT
 FROM `lane_minute__checked`
 WHERE `_reason` IS NULL;
 
+CREATE VIEW `lane_minute__by_minute` AS
+SELECT
+  HEX(TIMESTAMPDIFF(MINUTE, TO_TIMESTAMP_LTZ(0, 3), `observed_at`)) AS `_minute`,
+  *
+FROM `lane_minute__flagged`;
+
 CREATE VIEW `lane_minute__conformed` AS
 SELECT
   `detector_id`,
@@ -80,7 +86,7 @@ SELECT
   `disposition`,
   `rowtime`
 FROM Disposition(
-  input => TABLE `lane_minute__flagged` PARTITION BY (`detector_id`, `lane_no`, `observed_at`),
+  input => TABLE `lane_minute__by_minute` PARTITION BY (`_minute`, `detector_id`, `lane_no`, `observed_at`),
   horizon_ms => CAST(86400000 AS BIGINT),
   on_time => DESCRIPTOR(`_rowtime`),
   uid => 'lane_minute_disposition'

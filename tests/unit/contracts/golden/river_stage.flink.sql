@@ -70,6 +70,12 @@ FROM QualityTests(
   uid => 'river_stage_quality'
 );
 
+CREATE VIEW `river_stage__by_minute` AS
+SELECT
+  HEX(TIMESTAMPDIFF(MINUTE, TO_TIMESTAMP_LTZ(0, 3), `observed_at`)) AS `_minute`,
+  *
+FROM `river_stage__tested`;
+
 CREATE VIEW `river_stage__conformed` AS
 SELECT
   `station_id`,
@@ -85,7 +91,7 @@ SELECT
   `disposition`,
   `rowtime`
 FROM Disposition(
-  input => TABLE `river_stage__tested` PARTITION BY (`station_id`, `observed_at`),
+  input => TABLE `river_stage__by_minute` PARTITION BY (`_minute`, `station_id`, `observed_at`),
   horizon_ms => CAST(86400000 AS BIGINT),
   on_time => DESCRIPTOR(`_rowtime`),
   uid => 'river_stage_disposition'
