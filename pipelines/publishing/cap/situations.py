@@ -49,9 +49,12 @@ class Situation:
 
     @property
     def name(self) -> str:
-        """What tells this situation from every other: station, moment, level."""
-        kind = "R" if self.is_renewal else "L"
-        return f"{self.station_id}-{self.at:%Y%m%dT%H%M%SZ}-{kind}{self.level}"
+        """What tells this situation from every other: station, moment, level.
+
+        The moment of a renewal is when it is said: while a station is silent, several repeat the same reading.
+        """
+        kind, moment = ("R", self.sent) if self.is_renewal else ("L", self.at)
+        return f"{self.station_id}-{moment:%Y%m%dT%H%M%SZ}-{kind}{self.level}"
 
     @property
     def chain(self) -> str:

@@ -108,6 +108,13 @@ def test_what_lasts_longer_than_its_message_is_said_again_with_the_stage_of_that
     assert told_of(ended) == [(0, 3), (12, 3), (20, 0)], "after its end a flood is not said again"
 
 
+def test_a_station_that_falls_silent_has_a_message_of_its_own_for_every_time_it_is_said_again() -> None:
+    raised = change(3, 0, "3.6")
+    found = situations([raised], VALIDITY, lambda *_: (raised.at, raised.stage_m), {KIM_LONG: at(40)})
+    assert [s.at for s in found] == [raised.at] * 4
+    assert len({s.name for s in found}) == 4
+
+
 def test_one_reading_that_was_not_observed_makes_the_rest_of_the_chain_an_exercise() -> None:
     mixed = [change(1, 0, "1.2"), change(2, 1, "2.1", origin="synthetic"), change(3, 2, "3.6")]
     found = situations(mixed, VALIDITY, alarms().stage_at, {})

@@ -11,6 +11,7 @@ import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.state.ValueStateDescriptor;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.metrics.Counter;
 import org.apache.flink.streaming.api.TimeDomain;
 import org.apache.flink.streaming.api.TimerService;
 import org.apache.flink.streaming.api.functions.co.KeyedBroadcastProcessFunction;
@@ -37,6 +38,7 @@ final class EvaluateFunction extends KeyedBroadcastProcessFunction<String, Obser
     private transient RuleBook book;
     private transient Evaluator evaluator;
     private transient Map<String, Long> changedAt;
+    private transient Counter unruled;
     private transient ValueState<State> memory;
     private transient MapState<Long, List<Observation>> waiting;
 
@@ -50,6 +52,7 @@ final class EvaluateFunction extends KeyedBroadcastProcessFunction<String, Obser
         topic.read(book);
         evaluator = new Evaluator(book);
         changedAt = new HashMap<>();
+        unruled = getRuntimeContext().getMetricGroup().counter("unruled");
         memory = getRuntimeContext().getState(new ValueStateDescriptor<>("memory", TypeInformation.of(State.class)));
         waiting = getRuntimeContext()
                 .getMapState(new MapStateDescriptor<>(
@@ -61,6 +64,10 @@ final class EvaluateFunction extends KeyedBroadcastProcessFunction<String, Obser
         Group group = fact.place();
         if (!evaluator.knows(group)) {
             topic.read(book); // The fact has overtaken its rule.
+            if (!evaluator.knows(group)) {
+                unruled.inc(); // Compacted away since the fact was matched: nobody can say any more what it meant.
+                return;
+            }
         }
         TimerService timers = context.timerService();
         if (evaluator.isSequenced(group) && fact.arrivedMillis > timers.currentWatermark()) {
