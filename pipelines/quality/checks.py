@@ -55,6 +55,15 @@ class Checker:
         A rule that cannot be evaluated (its column is missing) has failed. At most 20 keys are sampled of every
         failed row rule.
         """
+        verdicts = self.verdicts(suite, frame)
+        judged = [(item, *verdicts[item.rule]) for item in suite.expectations]
+        counts = _counts(
+            frame, [item for item, success, problem in judged if problem is None and _wants(item, success)]
+        )
+        return [_result(dataset, item, success, problem, counts, frame) for item, success, problem in judged]
+
+    def verdicts(self, suite: Suite, frame: DataFrame) -> dict[str, tuple[bool, str | None]]:
+        """Rule id → whether it holds, and why it could not be evaluated: the library's one pass, without figures."""
         from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
         name = f"{suite.layer}.{suite.dataset}"
@@ -74,11 +83,7 @@ class Checker:
         finally:
             self._source.delete_asset(name)
         found = {_rule(result): result for result in outcome.results}
-        judged = [(item, *_judged(found.get(item.rule))) for item in suite.expectations]
-        counts = _counts(
-            frame, [item for item, success, problem in judged if problem is None and _wants(item, success)]
-        )
-        return [_result(dataset, item, success, problem, counts, frame) for item, success, problem in judged]
+        return {item.rule: _judged(found.get(item.rule)) for item in suite.expectations}
 
 
 def _judged(found: Any) -> tuple[bool, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -25,7 +26,7 @@ from pipelines.contracts.model import (
 )
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.delta import arrow_schema
-from pipelines.contracts.targets.great_expectations import quality_rules
+from pipelines.contracts.targets.great_expectations import COLUMNS, ROW_COUNT, Expectation, quality_rules
 
 START = datetime(2025, 10, 25, tzinfo=UTC)
 STEP = timedelta(minutes=10)
@@ -39,15 +40,20 @@ def table_schema(dataset: Dataset) -> pa.Schema:
     return arrow_schema(dataset, "silver")
 
 
-def valid_rows(dataset: Dataset, registry: Registry, count: int = 4) -> list[dict[str, Any]]:
-    """`count` rows with distinct keys; what no rule asks for is NULL."""
+def valid_rows(
+    dataset: Dataset, registry: Registry, count: int = 4, *, is_repeated: bool = False
+) -> list[dict[str, Any]]:
+    """`count` rows with distinct keys; what no rule asks for is NULL.
+
+    With `is_repeated` keys may come again where their list holds fewer codes than rows are asked for.
+    """
     values = _Values(dataset, registry)
     rows = [_row(dataset, values, index) for index in range(count)]
     for rule in dataset.quality:
         if isinstance(rule, Total):
             _share_out(rule, dataset, rows)
     keys = {tuple(row[name] for name in dataset.key) for row in rows}
-    assert len(keys) == count, f"{dataset.id}: the keys of {count} rows are not distinct"
+    assert is_repeated or len(keys) == count, f"{dataset.id}: the keys of {count} rows are not distinct"
     return rows
 
 
@@ -176,7 +182,7 @@ def _share_out(rule: Total, dataset: Dataset, rows: list[dict[str, Any]]) -> Non
 def break_rule(dataset: Dataset, rule: str, rows: list[dict[str, Any]], at: int = 0) -> list[dict[str, Any]] | None:
     """The same rows, of which row `at` breaks this rule; all of them where a rule counts rows, None for the rules of
     the table itself."""
-    if rule in {"row_count", "columns"}:
+    if rule in {ROW_COUNT, COLUMNS}:
         return None
     changed = [dict(row) for row in rows]
     if rule == "key.unique":
@@ -201,6 +207,19 @@ def break_rule(dataset: Dataset, rule: str, rows: list[dict[str, Any]], at: int 
         case _:
             raise NotImplementedError(f"{rule}: nobody has said yet how to break it")
     return changed
+
+
+def change_rule(item: Expectation, count: int) -> Expectation:
+    """A rule that asks more than before of a table of `count` rows, where one row cannot break it: a completeness that
+    allows nothing missing, one row more, one column less."""
+    kwargs = dict(item.kwargs)
+    if item.rule == ROW_COUNT:
+        kwargs["min_value"] = count + 1
+    elif item.rule == COLUMNS:
+        kwargs["column_set"] = kwargs["column_set"][:-1]
+    elif "mostly" in kwargs:
+        kwargs["mostly"] = 1.0
+    return replace(item, kwargs=kwargs)
 
 
 def _break_own(dataset: Dataset, rule: Any, rows: list[dict[str, Any]], at: int) -> None:
