@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib import resources
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -33,6 +34,7 @@ class JoinedList:
     columns: tuple[str, ...]
 
 
+@cache
 def declarations() -> Mapping[str, Any]:
     """The content of ``pipelines/streaming/sql/functions.yaml``."""
     text = (resources.files("pipelines.streaming") / "sql" / "functions.yaml").read_text(encoding="utf-8")

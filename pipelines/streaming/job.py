@@ -175,7 +175,9 @@ def job_sql(job: str, registry: Registry) -> tuple[str, ...]:
     Raises:
         KeyError: the file names a parameter that does not exist.
     """
-    return tuple(Template(statement).substitute(parameters(registry)) for statement in job_statements(job, registry))
+    statements = job_statements(job, registry)
+    known = parameters(registry) if statements else {}
+    return tuple(Template(statement).substitute(known) for statement in statements)
 
 
 def state_ttl(datasets: tuple[Dataset, ...]) -> timedelta:

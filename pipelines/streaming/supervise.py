@@ -137,6 +137,9 @@ class JobSupervisor:
         self.records = Records(settings)
         self._registry: Registry | None = None
         self._schema_stamp: tuple[float, int] = (0.0, 0)
+        self._planned: Mapping[str, Job] = {}
+        self._planned_from: Registry | None = None
+        self._planned_for = ""
 
     def registry(self) -> Registry:
         """The contracts; loaded again when a schema file has changed. A broken edit keeps the last good one."""
@@ -166,11 +169,9 @@ class JobSupervisor:
 
     def _look(self, cluster: Cluster, bootstrap: str) -> dict[str, str]:
         registry = self.registry()
-        now = datetime.now(UTC)
         checkpoints = checkpoint_dir(self.settings)
-        due: list[tuple[Job, Decision]] = []
-        for name in jobs_of(registry):
-            job = plan(name, registry, self.settings, bootstrap=bootstrap, now=now)
+        due: list[tuple[str, Decision]] = []
+        for name, job in self._wanted(registry, bootstrap).items():
             request = self.records.folder / f"{name}.rebuild"
             running = cluster.alive(job.name)
             record = self.records.read(name)
@@ -185,11 +186,25 @@ class JobSupervisor:
                 continue
             if running is not None:
                 cluster.cancel(running.job_id)
-            due.append((job, decision))
+            due.append((name, decision))
         if not due:
             return {}
         ensure_topics(self.settings, registry)
-        return self._start(due)
+        # Planned anew: a job says from which moment on it reads.
+        now = datetime.now(UTC)
+        return self._start(
+            [(plan(name, registry, self.settings, bootstrap=bootstrap, now=now), decision) for name, decision in due]
+        )
+
+    def _wanted(self, registry: Registry, bootstrap: str) -> Mapping[str, Job]:
+        """Job id → what should run; planned once as long as contracts and Kafka's address stay what they are."""
+        if self._planned_from is not registry or self._planned_for != bootstrap:
+            now = datetime.now(UTC)
+            self._planned = {
+                name: plan(name, registry, self.settings, bootstrap=bootstrap, now=now) for name in jobs_of(registry)
+            }
+            self._planned_from, self._planned_for = registry, bootstrap
+        return self._planned
 
     def _start(self, due: Sequence[tuple[Job, Decision]]) -> dict[str, str]:
         ids = self._submit([Submission(job, d.restore_from) for job, d in due], self.settings)
