@@ -104,7 +104,7 @@ def judge(flink: TableEnvironment, tmp_path: Path) -> Iterator[Any]:
         view = f"{dataset.id}__checked"
         flink.execute_sql(f"""
             CREATE TEMPORARY VIEW {view} AS
-            SELECT *, 'replay' AS origin, 0 AS `_partition`, CAST(NULL AS STRING) AS reason FROM {dataset.id}__read
+            SELECT *, 'replay' AS origin, 0 AS `_partition`, CAST(NULL AS STRING) AS `_reason` FROM {dataset.id}__read
         """)
         made.extend((f"VIEW {view}", f"TABLE {dataset.id}__read"))
         for text in (target.flagged(dataset, city()), target.tested(dataset, city())):
