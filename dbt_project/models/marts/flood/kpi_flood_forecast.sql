@@ -1,4 +1,5 @@
 -- Scores out of sample. Skill is 1 - MSE / MSE of the reference, over the forecasts for which the reference is known.
+-- Errors are summed as decimals: a sum of doubles depends on the order of the rows.
 with forecasts as (
     select
         station_id,
@@ -9,9 +10,9 @@ with forecasts as (
         is_in_sample,
         forecast_stage_m,
         observed_stage_m,
-        cast(error_m as double) as error_m,
-        cast(persistence_stage_m - observed_stage_m as double) as persistence_error_m,
-        cast(official_stage_m - observed_stage_m as double) as official_error_m,
+        error_m,
+        persistence_stage_m - observed_stage_m as persistence_error_m,
+        official_stage_m - observed_stage_m as official_error_m,
         is_in_band,
         training_origin,
         origin
@@ -68,14 +69,17 @@ sums as (
         alarm_level,
         count_if(not is_in_sample) as forecast_count,
         count_if(is_in_sample) as in_sample_count,
-        avg(abs(error_m)) filter (where is_scored) as mae_m,
-        sqrt(avg(error_m * error_m) filter (where is_scored)) as rmse_m,
-        avg(error_m) filter (where is_scored) as bias_m,
-        sum(error_m * error_m) filter (where is_beside_persistence) as beside_persistence_m2,
-        sum(persistence_error_m * persistence_error_m) filter (where is_beside_persistence) as persistence_m2,
+        count_if(is_scored) as scored_count,
+        cast(sum(abs(error_m)) filter (where is_scored) as double) as absolute_m,
+        cast(sum(error_m * error_m) filter (where is_scored) as double) as squared_m2,
+        cast(sum(error_m) filter (where is_scored) as double) as signed_m,
+        cast(sum(error_m * error_m) filter (where is_beside_persistence) as double) as beside_persistence_m2,
+        cast(
+            sum(persistence_error_m * persistence_error_m) filter (where is_beside_persistence) as double
+        ) as persistence_m2,
         count_if(is_beside_official) as official_count,
-        sum(error_m * error_m) filter (where is_beside_official) as beside_official_m2,
-        sum(official_error_m * official_error_m) filter (where is_beside_official) as official_m2,
+        cast(sum(error_m * error_m) filter (where is_beside_official) as double) as beside_official_m2,
+        cast(sum(official_error_m * official_error_m) filter (where is_beside_official) as double) as official_m2,
         count_if(is_scored and is_in_band) as in_band_count,
         count_if(is_scored and is_in_band is not null) as banded_count,
         count_if(not is_in_sample and is_observed and is_forecast) as hit_count,
@@ -101,9 +105,9 @@ final as (
         alarm_level,
         forecast_count,
         in_sample_count,
-        mae_m,
-        rmse_m,
-        bias_m,
+        absolute_m / scored_count as mae_m,
+        sqrt(squared_m2 / scored_count) as rmse_m,
+        signed_m / scored_count as bias_m,
         if(persistence_m2 > 0, 1 - beside_persistence_m2 / persistence_m2, null) as persistence_skill,
         official_count,
         if(official_m2 > 0, 1 - beside_official_m2 / official_m2, null) as official_skill,
