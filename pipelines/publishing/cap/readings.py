@@ -21,7 +21,8 @@ _HISTORY = timedelta(days=30)
 
 @dataclass(frozen=True)
 class Alarms:
-    """Raises and clears, and the usable stages of every station in the order of time."""
+    """Raises and clears, and the usable stages of every station in the order of time; ``clock`` says by station when
+    its newest reading arrived."""
 
     transitions: tuple[Transition, ...]
     stages: Mapping[str, tuple[tuple[datetime, Decimal], ...]] = field(default_factory=dict)
@@ -81,8 +82,9 @@ def read_alarms(settings: Settings) -> Alarms:
     stages: dict[str, list[tuple[datetime, Decimal]]] = {}
     clock: dict[str, datetime] = {}
     for row in readings.sort_by("observed_at").to_pylist():
-        station, received_at = row["station_id"], row["received_at"]
-        clock[station] = max(received_at, clock.get(station, received_at))
+        station = row["station_id"]
+        # The newest reading's arrival: an old one that comes a week later does not make the flood last until then.
+        clock[station] = row["received_at"]
         if row["stage_m"] is not None:
             stages.setdefault(station, []).append((row["observed_at"], row["stage_m"]))
     return Alarms(transitions, {station: tuple(found) for station, found in stages.items()}, clock)

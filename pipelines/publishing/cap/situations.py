@@ -74,7 +74,7 @@ def situations(
 ) -> tuple[Situation, ...]:
     """Every situation of every station in the order of time.
 
-    ``clock`` says by station how far its readings have come: until then a situation that still lasts is said again.
+    ``clock`` says by station when its newest reading arrived: until then a situation that still lasts is said again.
     """
     ordered = sorted(transitions, key=lambda t: (t.station_id, t.at, t.level))
     found: list[Situation] = []

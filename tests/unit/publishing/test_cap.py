@@ -245,7 +245,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def write(settings: Settings, registry: Registry, transitions: Sequence[Transition], hours: int = 13) -> None:
-    """The silver tables as landing writes them."""
+    """The silver tables as landing writes them; the reading of 2 h came a week late."""
     common = {"revision": 0, "raw_partition": 0, "trigger_partition": 0, "trigger_offset": 0}
     alerts = [
         {
@@ -261,7 +261,7 @@ def write(settings: Settings, registry: Registry, transitions: Sequence[Transiti
         {
             **common,
             "station_id": KIM_LONG, "observed_at": at(h), "stage_m": Decimal(h) / 10, "qc_flag": 4 if h % 2 else 1,
-            "origin": "observed", "received_at": at(h), "raw_offset": h, "observed_date": at(h).date(),
+            "origin": "observed", "received_at": at(h + 168 if h == 2 else h), "raw_offset": h, "observed_date": at(h).date(),
         }
         for h in range(hours)
     ]  # fmt: skip
@@ -281,7 +281,7 @@ def test_the_desk_reads_alarms_and_usable_stages(settings: Settings) -> None:
     assert sorted(found.transitions, key=lambda t: t.at) == list(FLOOD)
     assert found.stage_at(KIM_LONG, at(3.5)) == (at(2), Decimal("0.200")), "the reading of 3 h failed"
     assert found.stage_at("other", at(3)) is None
-    assert found.clock == {KIM_LONG: at(12)}
+    assert found.clock == {KIM_LONG: at(12)}, "what comes late does not make the flood last"
 
 
 def test_drafting_twice_changes_nothing(settings: Settings) -> None:
