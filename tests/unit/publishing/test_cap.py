@@ -261,7 +261,8 @@ def write(settings: Settings, registry: Registry, transitions: Sequence[Transiti
         {
             **common,
             "station_id": KIM_LONG, "observed_at": at(h), "stage_m": Decimal(h) / 10, "qc_flag": 4 if h % 2 else 1,
-            "origin": "observed", "received_at": at(h + 168 if h == 2 else h), "raw_offset": h, "observed_date": at(h).date(),
+            "origin": "observed", "received_at": at(h + 168 if h == 2 else h), "raw_offset": h,
+            "observed_date": at(h).date(),
         }
         for h in range(hours)
     ]  # fmt: skip
