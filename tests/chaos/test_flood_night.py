@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from demo_run import PLAN, DemoRun, rows
@@ -135,7 +136,7 @@ def test_every_table_equals_the_undisturbed_run(
 
     # The messages of an exercise carry its namespace in their identifiers; what they are made of is compared.
     for dataset in (d for d in registry.datasets if (d.stream or d.derived) and d.id != "alert_cap"):
-        expected, found = rows(demo_run.settings, dataset), rows(night, dataset)
+        expected, found = (_told(rows(settings, dataset), dataset.id) for settings in (demo_run.settings, night))
         assert found.num_rows == expected.num_rows, dataset.id
         assert found.equals(expected), f"{dataset.id} differs from the undisturbed run"
     entries = {entry.dataset: entry for entry in ledger(night, registry).datasets}
@@ -149,6 +150,11 @@ def test_every_table_equals_the_undisturbed_run(
                 truth.duplicate,
                 truth.accepted,
             ), dataset_id
+
+
+def _told(table: pa.Table, dataset: str) -> pa.Table:
+    """What a table says of the city: when its scenarios were published is another moment in each run."""
+    return table.drop_columns(["changed_at", "received_at"]) if dataset == "scenario_change" else table
 
 
 def _add_contract(settings: Settings, like: str, name: str) -> None:
