@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3.11
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: help setup demo demo-all demo-clean test lint format up down status
+.PHONY: help setup demo demo-all demo-clean test chaos lint format up down status
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -30,6 +30,9 @@ demo-clean: setup ## Forget the demo's data (services and downloads stay)
 
 test: setup ## Unit, integration and end-to-end tests
 	@$(BIN)/python -m pytest
+
+chaos: setup ## Half an hour of deaths in pairs, outages and disorder under load
+	@$(BIN)/python -m pytest tests/chaos -m chaos
 
 lint: setup ## Style, types, layers, SQL and YAML
 	$(BIN)/ruff check .
