@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipelines.contracts.collectors import Collector
 from pipelines.contracts.errors import ContractError, ContractErrors, Location
 from pipelines.contracts.model import (
     CodeList,
@@ -40,6 +41,8 @@ class Registry:
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     scenarios: tuple[Scenario, ...] = ()
     scenario_sources: Mapping[str, SourceFile] = field(default_factory=dict, repr=False)
+    collectors: tuple[Collector, ...] = ()
+    collector_sources: Mapping[str, SourceFile] = field(default_factory=dict, repr=False)
 
     @cached_property
     def _by_id(self) -> dict[str, Dataset]:
@@ -130,7 +133,7 @@ class Registry:
 
 
 def load_registry(schemas: Path) -> Registry:
-    """Load ``fields.yaml``, ``codelists/*.yaml``, ``datasets/<domain>/*.yaml``, ``scenarios/*.yaml`` below ``schemas``.
+    """Load ``fields.yaml`` and what lies in ``codelists``, ``collectors``, ``datasets`` and ``scenarios`` below ``schemas``.
 
     Raises:
         ContractErrors: every finding of every file, each with file and line; nothing is half loaded.
@@ -158,6 +161,18 @@ def load_registry(schemas: Path) -> Registry:
     for path in sorted((schemas / "codelists").glob("*.yaml")):
         try:
             code_lists.append(_code_list(SourceFile(path, schemas.parent), dictionary))
+        except ContractErrors as errors:
+            findings.extend(errors.errors)
+
+    collectors: dict[str, tuple[Collector, SourceFile]] = {}
+    for path in sorted((schemas / "collectors").glob("*.yaml")):
+        try:
+            source = SourceFile(path, schemas.parent)
+            collector = source.build(Collector, source.data, dataset=path.stem)
+            if path.stem != collector.id:
+                message = f"the file of {collector.id!r} is collectors/{collector.id}.yaml"
+                findings.append(ContractError(message, where=source.where("id"), dataset=collector.id))
+            collectors[collector.id] = (collector, source)
         except ContractErrors as errors:
             findings.extend(errors.errors)
 
@@ -191,6 +206,8 @@ def load_registry(schemas: Path) -> Registry:
         profiles=profiles,
         scenarios=tuple(scenarios[name] for name in sorted(scenarios)),
         scenario_sources=scenario_sources,
+        collectors=tuple(collector for collector, _ in collectors.values()),
+        collector_sources={name: source for name, (_, source) in collectors.items()},
     )
 
 

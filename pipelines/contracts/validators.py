@@ -14,6 +14,7 @@ from functools import cache
 from itertools import islice, pairwise
 
 from pipelines.contracts import format_rules, qc_validators  # noqa: F401 - the latter registers its validators
+from pipelines.contracts.collectors import check_collectors
 from pipelines.contracts.errors import ContractError, ContractErrors, Finding, Location
 from pipelines.contracts.findings import VALIDATORS, field_pointer, validator
 from pipelines.contracts.model import (
@@ -524,12 +525,17 @@ def check_profiles(registry: Registry) -> Iterator[ContractError]:
 
 
 def check(registry: Registry) -> None:
-    """Run every validator over every dataset, the dictionary, the profiles and the scenarios.
+    """Run every validator over every dataset, the dictionary, the profiles, the collectors and the scenarios.
 
     Raises:
         ContractErrors: all findings at once.
     """
-    findings = [*check_dictionary(registry), *check_profiles(registry), *check_scenarios(registry)]
+    findings = [
+        *check_dictionary(registry),
+        *check_profiles(registry),
+        *check_collectors(registry),
+        *check_scenarios(registry),
+    ]
     for dataset in registry.datasets:
         findings.extend(check_dataset(dataset, registry))
     if findings:

@@ -16,6 +16,7 @@ from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import yaml_file
 from pipelines.contracts.support import Support, elsewhere, flagged_elsewhere, native
+from pipelines.contracts.targets import asyncapi_mqtt as mqtt
 from pipelines.contracts.targets import kafka
 from pipelines.contracts.targets.json_schema import REVISION, stored, typed
 from pipelines.contracts.words import both
@@ -37,6 +38,7 @@ FOLDERS = ("catalog",)
 
 _BINDING = "0.5.0"
 _TEXT = {"type": "string"}
+_KAFKA = {"$ref": "#/servers/kafka"}
 
 
 def render(registry: Registry) -> Mapping[str, str]:
@@ -59,6 +61,9 @@ def document(registry: Registry) -> dict[str, Any]:
             )
             operations[f"receive_raw_{dataset.id}"] = _operation("receive", f"raw_{dataset.id}", dataset.domain)
             schemas[f"raw_{dataset.id}"] = raw_payload(dataset)
+            for topic, channel in mqtt.channels(dataset, registry.collectors).items():
+                channels[topic] = channel
+                operations[f"receive_{topic}"] = mqtt.operation(topic, dataset.domain)
         name = f"clean_{dataset.id}" if dataset.stream else dataset.id
         channels[name] = _channel(topics[str(dataset.topic)], dataset, {"row": name})
         operations[f"send_{name}"] = _operation("send", name, dataset.domain)
@@ -71,11 +76,14 @@ def document(registry: Registry) -> dict[str, Any]:
             "title": "Kho dữ liệu đô thị Huế — The urban data lakehouse of Huế",
             "version": "1.0.0",
             "description": "Luồng dữ liệu của hồ dữ liệu. — The live data of the lake. The topics of a namespace have "
-            "its name in front; receive and send are meant from the stream jobs.",
+            "its name in front; receive and send are meant from the stream jobs, and on MQTT from the gateway.",
             "license": {"name": "Apache 2.0"},
         },
         "defaultContentType": "application/json",
-        "servers": {"kafka": {"host": "{bootstrap}", "protocol": "kafka", "variables": {"bootstrap": _bootstrap()}}},
+        "servers": {
+            "kafka": {"host": "{bootstrap}", "protocol": "kafka", "variables": {"bootstrap": _bootstrap()}},
+            **mqtt.servers(registry.collectors),
+        },
         "channels": channels,
         "operations": operations,
         "components": {"schemas": schemas, "parameters": {"namespace": _namespace()}},
@@ -127,6 +135,7 @@ def _channel(topic: kafka.Topic, dataset: Dataset, messages: Mapping[str, str]) 
     raw = topic.name.startswith("raw.")
     return {
         "address": f"{{namespace}}.{topic.name}",
+        "servers": [_KAFKA],
         "title": both(dataset.title),
         "description": both(dataset.description.purpose),
         "tags": [{"name": dataset.domain}],
@@ -161,6 +170,7 @@ def _operation(action: str, channel: str, domain: str | None = None) -> dict[str
 def _dead_letter_channel() -> dict[str, Any]:
     return {
         "address": f"{{namespace}}.{kafka.DEAD_LETTER}",
+        "servers": [_KAFKA],
         "title": "Bản ghi không dùng được — Records that could not be used",
         "parameters": {"namespace": {"$ref": "#/components/parameters/namespace"}},
         "messages": {"record": {"name": "record", "payload": {"$ref": "#/components/schemas/dead_letter"}}},

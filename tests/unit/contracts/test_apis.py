@@ -19,6 +19,7 @@ from pipelines.contracts.targets import asyncapi, json_schema, openapi, trino
 from pipelines.gateway.envelope import RawRecord, seal
 from pipelines.gateway.tokens import Tokeniser
 
+ROOT = Path(__file__).parents[3]
 STANDARDS = Path(__file__).parent / "standards"
 ASYNCAPI = Draft7Validator(json.loads((STANDARDS / "asyncapi-3.0.0.json").read_text(encoding="utf-8")))
 STAGE = {"station_id": "71520", "observed_at": "2025-10-27T20:00:00+07:00", "stage_m": 5.05}
@@ -161,11 +162,23 @@ def test_the_whole_catalogue_is_valid_asyncapi(registry: Registry) -> None:
 
 def test_every_topic_is_a_channel_with_its_retention(registry: Registry) -> None:
     channels = asyncapi.document(registry)["channels"]
-    topics = {channel["address"].removeprefix("{namespace}.") for channel in channels.values()}
+    kafka = [channel for channel in channels.values() if channel["servers"] == [{"$ref": "#/servers/kafka"}]]
+    topics = {channel["address"].removeprefix("{namespace}.") for channel in kafka}
     live = {dataset.topic for dataset in registry.datasets if dataset.topic}
     assert topics == {"dead_letter", *live, *(f"raw.{dataset.id}" for dataset in registry.streams())}
     personal = channels["raw_violation_event"]["bindings"]["kafka"]["topicConfiguration"]
     assert personal["retention.ms"] == 7 * 86_400_000
+
+
+def test_every_stream_has_its_topic_at_the_broker(registry: Registry) -> None:
+    document = asyncapi.document(registry)
+    channels = [c for c in document["channels"].values() if c["servers"] == [{"$ref": "#/servers/mqtt_field"}]]
+    assert {c["address"] for c in channels} == {f"hue/v1/{{source}}/{d.id}" for d in registry.streams()}
+    for dataset in registry.streams():
+        payload = document["channels"][f"mqtt_field_{dataset.id}"]["messages"]["record"]["payload"]
+        assert (ROOT / "catalog" / payload["$ref"]).is_file()
+        assert document["operations"][f"receive_mqtt_field_{dataset.id}"]["bindings"]["mqtt"]["qos"] == 1
+    assert document["servers"]["mqtt_field"]["bindings"]["mqtt"]["sessionExpiryInterval"] == 7 * 86_400
 
 
 def test_a_clean_record_says_what_became_of_it(registry: Registry) -> None:
