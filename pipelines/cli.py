@@ -69,7 +69,7 @@ COMMANDS: dict[str, Mount] = {
     ),
     "jobs": Mount("pipelines.commands.jobs", "jobs_app", "The stream jobs of the namespace."),
     "gateway": Mount(
-        "pipelines.gateway.commands", "gateway_app", "The door for devices and departments: HTTP, tokens, spool."
+        "pipelines.gateway.commands", "gateway_app", "The door for devices and departments: HTTP, MQTT, files."
     ),
     "landing": Mount("pipelines.landing.commands", "landing_app", "From Kafka to Delta tables."),
     "ledger": Mount(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.contracts.errors import ContractError
+from pipelines.contracts.media_types import media_types
 from pipelines.contracts.model import Dataset, Duration, Model, Name, Text
 
 if TYPE_CHECKING:
@@ -175,6 +176,10 @@ def check_collectors(registry: Registry) -> Iterator[ContractError]:
                 hint = f"streams: {', '.join(streams)}"
                 message = f"{binding.dataset!r} is no stream"
                 yield ContractError(message, where=where(*place, "dataset"), dataset=collector.id, hint=hint)
+            if binding.dataset in streams and binding.media_type not in media_types(streams[binding.dataset]):
+                hint = f"allowed: {', '.join(media_types(streams[binding.dataset]))}"
+                message = f"{binding.dataset} takes no {binding.media_type!r}"
+                yield ContractError(message, where=where(*place, "media_type"), dataset=collector.id, hint=hint)
             for message, hint in _fields(binding, streams):
                 yield ContractError(message, where=where(*place, "topic"), dataset=collector.id, hint=hint)
         for (_, one), (index, other) in combinations(enumerate(collector.bindings), 2):

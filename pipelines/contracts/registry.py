@@ -133,7 +133,7 @@ class Registry:
 
 
 def load_registry(schemas: Path) -> Registry:
-    """Load ``fields.yaml`` and what lies in ``codelists``, ``collectors``, ``datasets`` and ``scenarios`` below ``schemas``.
+    """Load ``fields.yaml`` and what lies in ``codelists``, ``collectors``, ``datasets`` and ``scenarios`` beside it.
 
     Raises:
         ContractErrors: every finding of every file, each with file and line; nothing is half loaded.

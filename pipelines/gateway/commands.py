@@ -1,4 +1,4 @@
-"""`lake gateway …`: the door for devices and departments, its tokens, and what it knows."""
+"""`lake gateway …`: the door for devices and departments, and the tokens of those who send."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.gateway import objects, sources, tokens
+from pipelines.gateway import collector_commands, objects, sources, tokens
 from pipelines.gateway.limits import Limits
 from pipelines.gateway.normalise import IDENTIFIERS, Invalid
 from pipelines.gateway.quarantine import Quarantine
@@ -27,7 +27,7 @@ from pipelines.runtime.telemetry import configure_logging
 gateway_app = typer.Typer(
     name="gateway",
     no_args_is_help=True,
-    help="Cửa nhận dữ liệu của thiết bị và sở ngành — the door for devices and departments: HTTP, tokens, spool.",
+    help="Cửa nhận dữ liệu của thiết bị và sở ngành — the door for devices and departments: HTTP, MQTT, files.",
 )
 token_app = typer.Typer(
     no_args_is_help=True, help="Mã truy cập của nguồn gửi — tokens of senders, bound to datasets and an agency."
@@ -41,6 +41,10 @@ key_app = typer.Typer(
     no_args_is_help=True, help="Khoá của mã thay giá trị cá nhân — keys of the tokens that stand for personal values."
 )
 gateway_app.add_typer(key_app, name="key")
+gateway_app.add_typer(collector_commands.mqtt_app, name="mqtt")
+gateway_app.add_typer(collector_commands.inbox_app, name="inbox")
+gateway_app.add_typer(collector_commands.unbound_app, name="unbound")
+gateway_app.command()(collector_commands.check)
 _console = Console()
 Megabytes = Annotated[int, typer.Option(min=1, help="Megabytes of disk used at most while Kafka is away.")]
 
@@ -59,13 +63,17 @@ def serve(
     spool_mb: Megabytes = 1024,
     body_mb: Annotated[int, typer.Option(min=1, max=64, help="Megabytes of one body at most.")] = 8,
     batch_records: Annotated[int, typer.Option(min=1, help="Records of one body at most.")] = 10_000,
+    inbox: collector_commands.Folders = None,
+    settle_s: Annotated[
+        float, typer.Option(min=0, envvar="LAKE_GATEWAY_SETTLE_S", help="A dropped file is complete after so long.")
+    ] = 5.0,
 ) -> None:
-    """Take data over HTTP until TERM or Ctrl-C; what was taken is settled first.
+    """Take data over HTTP, from brokers and from inboxes until TERM or Ctrl-C; what was taken is settled first.
 
     POST /v1/ingest/DATASET with `Authorization: Bearer TOKEN`. The answer comes when every record is in Kafka
     (acks=all) or, while Kafka is away, on disk. See also /ready, /metrics and /openapi.json.
     """
-    from pipelines.gateway.serve import Address, run
+    from pipelines.gateway.serve import Address, Inboxes, run
 
     configure_logging()
     settings = Settings.load()
@@ -75,7 +83,8 @@ def serve(
         in_flight_bytes=max(64, 2 * body_mb) * 2**20,
         spool_bytes=spool_mb * 2**20,
     )
-    run(settings, registry_of(settings), Address(host, port, tls_cert, tls_key, behind_proxy), limits)
+    address = Address(host, port, tls_cert, tls_key, behind_proxy)
+    run(settings, registry_of(settings), address, limits, Inboxes(inbox, settle_s))
 
 
 @token_app.command("create")

@@ -290,7 +290,8 @@ def _lease(settings: Settings) -> FileLock:
     """The right to the spool; the kernel gives it back when the process dies."""
     folder = spool_folder(settings)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = FileLock(folder / "lock")
+    # The thread of the core gives it back, not the one that took it.
+    lock = FileLock(folder / "lock", thread_local=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -14,6 +14,7 @@ from pipelines.gateway.core import Core
 from pipelines.gateway.devices import Heard
 from pipelines.gateway.quarantine import Quarantine
 from pipelines.gateway.state import report, write_report
+from pipelines.gateway.told import Watched
 from pipelines.runtime.contracts import registry_of, signature
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
@@ -25,9 +26,9 @@ PERIOD_S = 5.0
 class Housekeeper:
     """A thread beside a core; use it as a context manager. It takes up changed contracts without a restart."""
 
-    def __init__(self, core: Core, period_s: float = PERIOD_S) -> None:
-        """Nothing runs yet; what was heard of devices before is remembered."""
-        self._core, self._period_s = core, period_s
+    def __init__(self, core: Core, period_s: float = PERIOD_S, others: Watched | None = None) -> None:
+        """Nothing runs yet; what was heard of devices before is remembered. `others` are the ways in besides HTTP."""
+        self._core, self._period_s, self._others = core, period_s, others
         self._quarantine = Quarantine(core.settings)
         self._heard = Heard(self._quarantine.db)
         core.devices.heard.update(self._heard.load())
@@ -75,7 +76,8 @@ class Housekeeper:
         self._heard.save(self._core.devices.heard, self._saved_at)
         self._saved_at = now
         silence = self._core.devices.silence(self._core.registry.streams(), self._quarantine.counts(), now)
-        write_report(self._core.settings, report(self._core.settings, self._core.state, silence, self._problem))
+        told = report(self._core.settings, self._core.state, silence, self._problem, self._others)
+        write_report(self._core.settings, told)
 
     def _reload_keys(self) -> None:
         seen = _keys(self._core.settings)

@@ -36,6 +36,7 @@ from pipelines.gateway.submission import (
     UnknownDataset,
     UnknownFormat,
 )
+from pipelines.gateway.told import Watched
 
 SERVICE = "lake-gateway"
 BODY_TIMEOUT_S = 30.0
@@ -65,9 +66,15 @@ _TITLES = {
 _GZIP = 31
 
 
-def application(core: Core, sources: Sources, metrics: Metrics, document: Callable[[], bytes]) -> Starlette:
-    """The ASGI application; `document` gives the OpenAPI description as JSON."""
-    front = _Front(core, sources, metrics, document)
+def application(
+    core: Core,
+    sources: Sources,
+    metrics: Metrics,
+    document: Callable[[], bytes],
+    others: Watched | None = None,
+) -> Starlette:
+    """The ASGI application; `document` gives the OpenAPI description as JSON, `others` are the ways besides HTTP."""
+    front = _Front(core, sources, metrics, document, others)
     return Starlette(
         routes=[
             Route("/v1/ingest/{dataset}", front.ingest, methods=["POST"]),
@@ -81,8 +88,16 @@ def application(core: Core, sources: Sources, metrics: Metrics, document: Callab
 
 
 class _Front:
-    def __init__(self, core: Core, sources: Sources, metrics: Metrics, document: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        sources: Sources,
+        metrics: Metrics,
+        document: Callable[[], bytes],
+        others: Watched | None,
+    ) -> None:
         self._core, self._sources, self._metrics, self._document = core, sources, metrics, document
+        self._others = others
 
     async def ingest(self, request: Request) -> Response:
         """Take one body for the dataset in the path."""
@@ -125,8 +140,16 @@ class _Front:
         return _decoded(b"".join(parts), request.headers.get("content-encoding", "identity").lower(), limit)
 
     async def health(self, _request: Request) -> Response:
-        """Whether the process answers, and which it is."""
-        told = {"status": "ok", "service": SERVICE, "namespace": self._core.settings.namespace, "pid": os.getpid()}
+        """Whether the process answers, which it is, and how its collectors go."""
+        others = self._others.told() if self._others else ()
+        told = {
+            "status": "ok",
+            "service": SERVICE,
+            "namespace": self._core.settings.namespace,
+            "pid": os.getpid(),
+            "collectors": others,
+            "unbound": sum(self._others.unbound().values()) if self._others else 0,
+        }
         return _json(200, told)
 
     async def ready(self, _request: Request) -> Response:

@@ -10,6 +10,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from pipelines.gateway.core import Core
+from pipelines.gateway.told import Watched
 
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -19,10 +20,12 @@ class Metrics:
 
     media_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, core: Core) -> None:
-        """Nothing global: each gateway has a registry of its own."""
+    def __init__(self, core: Core, others: Watched | None = None) -> None:
+        """Nothing global: each gateway has a registry of its own. `others` are the ways in besides HTTP."""
         self._registry = CollectorRegistry()
         self._registry.register(_CoreCollector(core))
+        if others is not None:
+            self._registry.register(_OtherCollector(others))
         ProcessCollector(registry=self._registry)
         self._requests = Counter(
             "lake_gateway_requests", "Answers to POST /v1/ingest, by status.", ("status",), registry=self._registry
@@ -70,3 +73,31 @@ class _CoreCollector(Collector):
         }
         for name, (said, value) in gauges.items():
             yield GaugeMetricFamily(name, said, value=float(value))
+
+
+class _OtherCollector(Collector):
+    def __init__(self, others: Watched) -> None:
+        self._others = others
+
+    def collect(self) -> Iterator[Metric]:
+        """How brokers and inboxes go."""
+        names = ("kind", "name")
+        well = GaugeMetricFamily("lake_gateway_collector_up", "Whether nothing is wrong with it.", labels=names)
+        waiting = GaugeMetricFamily(
+            "lake_gateway_collector_waiting", "Messages or files that came and are not safe yet.", labels=names
+        )
+        events = CounterMetricFamily(
+            "lake_gateway_collector_events", "What happened, by word.", labels=(*names, "event")
+        )
+        for told in self._others.told():
+            well.add_metric((told.kind, told.name), float(not told.problem))
+            waiting.add_metric((told.kind, told.name), told.waiting)
+            for event, count in told.counts.items():
+                events.add_metric((told.kind, told.name, event), count)
+        unbound = GaugeMetricFamily(
+            "lake_gateway_unbound_messages", "Different messages that no dataset could be found for.",
+            labels=("collector", "reason"),
+        )  # fmt: skip
+        for (collector, reason), count in self._others.unbound().items():
+            unbound.add_metric((collector, reason), count)
+        yield from (well, waiting, events, unbound)

@@ -13,6 +13,7 @@ from pipelines.gateway.devices import Devices
 from pipelines.gateway.envelope import RESERVED, UNKNOWN_DEVICE, RawRecord, Refusal, is_protected, seal, unusable
 from pipelines.gateway.formats.entry import Entry, Unreadable
 from pipelines.gateway.formats.select import JsonReader, media_type_of, reader
+from pipelines.gateway.given import completed
 from pipelines.gateway.intake import Gateway
 from pipelines.gateway.limits import Limits
 from pipelines.gateway.quarantine import Kept, Quarantine, kept_at
@@ -52,13 +53,14 @@ class Sealing:
         sealed = Sealed()
         read = reader(dataset, submission.media_type, submission.source)
         try:
-            if isinstance(read, JsonReader) and (rows := self._typed(dataset, submission.source.origin)) is not None:
+            rows = None if submission.given else self._typed(dataset, submission.source.origin)
+            if isinstance(read, JsonReader) and rows is not None:
                 self._bulk(dataset, submission, read, rows, sealed)
             else:
                 entries = read.parse(submission.body)
                 self._bounded(len(entries))
                 for index, entry in enumerate(entries):
-                    self._one(dataset, submission, index, entry, sealed)
+                    self._one(dataset, submission, index, completed(entry, submission.given), sealed)
         except Unreadable as error:
             self._one(dataset, submission, None, Entry(submission.body, problem=str(error)), sealed)
         self._bounded(len(sealed.pairs))

@@ -1,4 +1,4 @@
-"""The gateway as a process: the core with HTTP in front, until TERM or Ctrl-C."""
+"""The gateway as a process: the core with HTTP, brokers and inboxes in front, until TERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 
 import msgspec
@@ -16,13 +15,16 @@ import uvicorn
 
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.openapi import gateway_document
+from pipelines.gateway.collectors import Collectors
 from pipelines.gateway.core import Core
 from pipelines.gateway.housekeeping import Housekeeper
 from pipelines.gateway.http import application
+from pipelines.gateway.inbox.watch import SETTLE_S
 from pipelines.gateway.limits import Limits
 from pipelines.gateway.metrics import Metrics
 from pipelines.gateway.sources import Sources
 from pipelines.runtime.errors import LakeError
+from pipelines.runtime.ports import is_loopback
 from pipelines.runtime.settings import Settings
 
 _CONNECTIONS = 2_000
@@ -51,22 +53,43 @@ class Address:
         for path in (self.cert, self.key):
             if path is not None and not path.is_file():
                 raise LakeError(f"There is no file {path}.", "Give the PEM file of the certificate and of its key.")
-        if self.cert is None and not self.is_behind_proxy and not _is_loopback(self.host):
+        if self.cert is None and not self.is_behind_proxy and not is_loopback(self.host):
             raise LakeError(
                 f"On {self.host} tokens would travel in clear.",
                 "Give --tls-cert and --tls-key, or --behind-proxy when a proxy on this host ends TLS.",
             )
 
 
-def run(settings: Settings, registry: Registry, address: Address, limits: Limits | None = None) -> None:
+@dataclass(frozen=True)
+class Inboxes:
+    """Where files are dropped: `folder` holds the inboxes of every namespace (default: the state folder); a file that
+    has not changed for `settle_s` seconds is complete.
+    """
+
+    folder: Path | None = None
+    settle_s: float = SETTLE_S
+
+
+def run(
+    settings: Settings,
+    registry: Registry,
+    address: Address,
+    limits: Limits | None = None,
+    inboxes: Inboxes | None = None,
+) -> None:
     """Answer until TERM or Ctrl-C; requests that were taken are answered first, records settled.
 
     Raises:
         LakeError: the address cannot be used, another gateway runs, or the spool cannot be opened.
     """
     address.check()
-    with Core(settings, registry, limits) as core, Housekeeper(core):
-        app = application(core, Sources(settings), Metrics(core), partial(_document, core))
+    files, sources = inboxes or Inboxes(), Sources(settings)
+    with (
+        Core(settings, registry, limits) as core,
+        Collectors(core, sources, files.folder, files.settle_s) as collectors,
+        Housekeeper(core, others=collectors),
+    ):
+        app = application(core, sources, Metrics(core, collectors), partial(_document, core), collectors)
         config = uvicorn.Config(
             app,
             host=address.host,
@@ -105,12 +128,3 @@ def _told_once() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.gateway.devices import Silence
+from pipelines.gateway.told import Told, Watched
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.status import Section, status_sections
 
@@ -43,7 +44,10 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The status file of a gateway; `written_at` is ISO 8601 UTC, `problem` what keeps it from its contracts."""
+    """The status file of a gateway; `written_at` is ISO 8601 UTC, `problem` what keeps it from its contracts.
+
+    `collectors` are brokers and inboxes, `unbound` counts kept messages that belong to no dataset.
+    """
 
     namespace: str
     pid: int
@@ -58,6 +62,8 @@ class Report:
     refused: int
     problem: str | None
     devices: tuple[Silence, ...]
+    collectors: tuple[Told, ...] = ()
+    unbound: int = 0
 
 
 _TITLE, _COLUMNS = "Cửa nhận dữ liệu — Gateway", ("gateway", "state")
@@ -65,8 +71,14 @@ _TAKEN = frozenset({"accepted", "spooled"})
 _NOT_TAKEN = frozenset({"busy", "throttled"})
 
 
-def report(settings: Settings, state: State, devices: tuple[Silence, ...], problem: str | None) -> Report:
-    """What is written down of a state."""
+def report(
+    settings: Settings,
+    state: State,
+    devices: tuple[Silence, ...],
+    problem: str | None,
+    others: Watched | None = None,
+) -> Report:
+    """What is written down of a state; `others` are the ways in besides HTTP."""
     counts = state.outcomes.items()
     return Report(
         namespace=settings.namespace,
@@ -82,6 +94,8 @@ def report(settings: Settings, state: State, devices: tuple[Silence, ...], probl
         refused=sum(count for (_, outcome), count in counts if outcome not in _TAKEN | _NOT_TAKEN),
         problem=problem,
         devices=devices,
+        collectors=others.told() if others else (),
+        unbound=sum(others.unbound().values()) if others else 0,
     )
 
 
@@ -107,7 +121,8 @@ def read_report(settings: Settings) -> Report | None:
     except FileNotFoundError:
         return None
     devices = tuple(Silence(**{**item, "names": tuple(item["names"])}) for item in values["devices"])
-    return Report(**{**values, "devices": devices})
+    collectors = tuple(Told(**item) for item in values.get("collectors", ()))
+    return Report(**{**values, "devices": devices, "collectors": collectors})
 
 
 def summary(told: Report) -> Iterator[tuple[str, str]]:
@@ -123,6 +138,16 @@ def summary(told: Report) -> Iterator[tuple[str, str]]:
     yield from told.problems.items()
     if told.problem:
         yield "lỗi · problem", told.problem
+    for each in told.collectors:
+        counts = ", ".join(f"{name} {count:,}" for name, count in sorted(each.counts.items()) if count)
+        waiting = f"{each.waiting:,} đang chờ · waiting" if each.waiting else ""
+        yield (
+            f"{each.kind} {each.name}",
+            "; ".join(part for part in (each.problem, each.state, waiting, counts) if part),
+        )
+    if told.unbound:
+        remedy = "lake gateway unbound list"
+        yield "chưa rõ bộ dữ liệu · messages of no dataset", f"{told.unbound:,} ({remedy})"
     silent = [f"{row.dataset} {row.silent} ({', '.join(row.names)})" for row in told.devices if row.silent]
     if silent:
         yield "thiết bị im lặng · silent devices", "; ".join(silent)
@@ -139,7 +164,8 @@ def section(settings: Settings) -> Section:
     told = read_report(settings)
     if told is None:
         return Section(_TITLE, _COLUMNS, ())
-    is_good = not (told.problems or told.problem or told.damaged or told.waiting or any(r.silent for r in told.devices))
+    is_good = not (told.problems or told.problem or told.damaged or told.waiting or told.unbound)
+    is_good = is_good and not any(row.silent for row in told.devices) and not any(c.problem for c in told.collectors)
     return Section(_TITLE, _COLUMNS, tuple(summary(told)), is_good)
 
 

@@ -7,6 +7,7 @@ nothing was taken and the sender keeps its bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -19,7 +20,8 @@ class Submission:
     """One body for one dataset: a record or a batch of them.
 
     `media_type` names the format as HTTP does (`application/json`, `text/csv`, …; parameters after `;` are allowed),
-    `received_at` is the receipt clock (with a zone): it becomes the arrival clock of every record.
+    `received_at` is the receipt clock (with a zone): it becomes the arrival clock of every record. `given` are fields
+    that the way itself says of every record, such as a level of a topic: field → text.
     """
 
     dataset: str
@@ -27,6 +29,7 @@ class Submission:
     media_type: str
     source: Source
     received_at: datetime
+    given: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import socket
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,16 @@ LOOPBACK = "127.0.0.1"
 # cannot be lost to a client socket while a server is still starting.
 _FIRST, _LAST = 18000, 29999
 _PORTS_NAME = "ports.json"
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name or address is this machine itself, so that nothing travels over a network."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def is_free(port: int) -> bool:

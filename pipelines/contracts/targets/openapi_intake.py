@@ -151,8 +151,34 @@ def own_schemas() -> dict[str, Any]:
     return {
         "Health": {
             "type": "object",
-            "properties": {"status": {"const": "ok"}, "service": _TEXT, "namespace": _TEXT, "pid": _COUNT},
-            "required": ["status", "service", "namespace", "pid"],
+            "properties": {
+                "status": {"const": "ok"},
+                "service": _TEXT,
+                "namespace": _TEXT,
+                "pid": _COUNT,
+                "collectors": {
+                    "type": "array",
+                    "items": {"$ref": "#/components/schemas/Collector"},
+                    "description": "Máy chủ MQTT và thư mục nhận tệp — Brokers and inboxes",
+                },
+                "unbound": {
+                    **_COUNT,
+                    "description": "Thông điệp chưa biết thuộc bộ dữ liệu nào — Messages that belong to no dataset yet",
+                },
+            },
+            "required": ["status", "service", "namespace", "pid", "collectors", "unbound"],
+        },
+        "Collector": {
+            "type": "object",
+            "properties": {
+                "kind": {"enum": ["mqtt", "inbox"]},
+                "name": _TEXT,
+                "state": _TEXT,
+                "problem": {**_TEXT, "description": "Rỗng là ổn — Empty when all is well"},
+                "waiting": _COUNT,
+                "counts": {"type": "object", "additionalProperties": _COUNT},
+            },
+            "required": ["kind", "name", "state", "problem", "waiting", "counts"],
         },
         "Readiness": {
             "type": "object",

@@ -47,8 +47,8 @@ def in_kafka(settings: Settings, dataset: str = "river_stage") -> list[Message]:
         ends = {n: reader.get_watermark_offsets(TopicPartition(topic, n), timeout=20)[1] for n in partitions}
         reader.assign([TopicPartition(topic, number, 0) for number in partitions])
         found: list[Message] = []
-        while len(found) < sum(ends.values()):
-            found += reader.consume(num_messages=5000, timeout=5.0)
+        while rest := sum(ends.values()) - len(found):
+            found += reader.consume(num_messages=min(rest, 5_000), timeout=5.0)
         return found
     finally:
         reader.close()

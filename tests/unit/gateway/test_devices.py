@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -151,13 +152,17 @@ def test_contracts_that_change_are_taken_up(settings: Settings, registry: Regist
         assert send(core, "river_stage", stranger).spooled == 1
 
 
-def test_commands_show_devices(settings: Settings, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_show_devices(
+    settings: Settings, registry: Registry, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
+) -> None:
     for name, text in settings.environment().items():
         monkeypatch.setenv(name, text)
     runner = CliRunner()
     assert "Chưa chạy" in runner.invoke(gateway_app, ["status"]).output
     with Core(settings, registry, bootstrap=no_kafka) as core, Housekeeper(core, period_s=3600):
         send(core, "river_stage", {"station_id": "S-1", "observed_at": AT, "stage_m": 1})
+        # The core looks at itself twice a second; the last report tells what it saw.
+        wait_until(lambda: bool(core.state.outcomes), what="the core has counted the record")
     assert "S-1" in runner.invoke(gateway_app, ["devices"]).output
     assert json.loads(runner.invoke(gateway_app, ["status", "--json"]).output)["refused"] == 1
     assert "unknown devices" in runner.invoke(gateway_app, ["status"]).output
