@@ -48,6 +48,7 @@ class Collectors:
         self._fronts: dict[str, Front] = {}
         self._begun: dict[str, tuple[Connection, Collector]] = {}
         self._problems: tuple[Told, ...] = ()
+        self._kept: dict[tuple[str, str], int] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="gateway-collectors", daemon=True)
 
@@ -70,12 +71,8 @@ class Collectors:
         return (*(told for front in tuple(self._fronts.values()) for told in front.told()), *self._problems)
 
     def unbound(self) -> dict[tuple[str, str], int]:
-        """Messages that could not be bound and are kept, by collector and reason."""
-        try:
-            return self._unbound.counts()
-        except OSError:
-            log.exception("the kept messages cannot be counted")
-            return {}
+        """Messages that could not be bound and are kept, by collector and reason; as it was seconds ago."""
+        return self._kept
 
     def _watch(self) -> None:
         while not self._stopping.is_set():
@@ -88,6 +85,10 @@ class Collectors:
                     problems += self._begin_mqtt(name, connection, collector)
             if _INBOXES not in self._fronts:
                 problems += self._begin_inbox()
+            try:
+                self._kept = self._unbound.counts()
+            except OSError as error:
+                problems.append(Told("mqtt", "*", "unknown", f"kept messages cannot be counted: {error}"))
             self._problems = tuple(problems)
             self._stopping.wait(_LOOK_S)
 

@@ -140,20 +140,12 @@ class _Front:
         return _decoded(b"".join(parts), request.headers.get("content-encoding", "identity").lower(), limit)
 
     async def health(self, _request: Request) -> Response:
-        """Whether the process answers, which it is, and how its collectors go."""
-        others = self._others.told() if self._others else ()
-        told = {
-            "status": "ok",
-            "service": SERVICE,
-            "namespace": self._core.settings.namespace,
-            "pid": os.getpid(),
-            "collectors": others,
-            "unbound": sum(self._others.unbound().values()) if self._others else 0,
-        }
+        """Whether the process answers, and which it is."""
+        told = {"status": "ok", "service": SERVICE, "namespace": self._core.settings.namespace, "pid": os.getpid()}
         return _json(200, told)
 
     async def ready(self, _request: Request) -> Response:
-        """Whether records can be taken, and where they go."""
+        """Whether records can be taken, where they go, and how brokers and inboxes are."""
         state = self._core.state
         told = {
             "ready": state.is_ready,
@@ -163,6 +155,8 @@ class _Front:
             "spool_bytes": state.spool_bytes,
             "spool_limit_bytes": state.spool_limit_bytes,
             "problems": state.problems,
+            "collectors": self._others.told() if self._others else (),
+            "unbound": sum(self._others.unbound().values()) if self._others else 0,
         }
         return _json(200 if state.is_ready else 503, told)
 

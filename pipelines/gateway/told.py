@@ -1,4 +1,4 @@
-"""What a collector tells of itself, in the same words for `/health`, `/metrics` and `lake status`."""
+"""What a collector tells of itself, in the same words for `/ready`, `/metrics` and `lake status`."""
 
 from __future__ import annotations
 

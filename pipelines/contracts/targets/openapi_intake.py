@@ -151,22 +151,8 @@ def own_schemas() -> dict[str, Any]:
     return {
         "Health": {
             "type": "object",
-            "properties": {
-                "status": {"const": "ok"},
-                "service": _TEXT,
-                "namespace": _TEXT,
-                "pid": _COUNT,
-                "collectors": {
-                    "type": "array",
-                    "items": {"$ref": "#/components/schemas/Collector"},
-                    "description": "Máy chủ MQTT và thư mục nhận tệp — Brokers and inboxes",
-                },
-                "unbound": {
-                    **_COUNT,
-                    "description": "Thông điệp chưa biết thuộc bộ dữ liệu nào — Messages that belong to no dataset yet",
-                },
-            },
-            "required": ["status", "service", "namespace", "pid", "collectors", "unbound"],
+            "properties": {"status": {"const": "ok"}, "service": _TEXT, "namespace": _TEXT, "pid": _COUNT},
+            "required": ["status", "service", "namespace", "pid"],
         },
         "Collector": {
             "type": "object",
@@ -190,8 +176,26 @@ def own_schemas() -> dict[str, Any]:
                 "spool_bytes": _COUNT,
                 "spool_limit_bytes": _COUNT,
                 "problems": {"type": "object", "additionalProperties": _TEXT},
+                "collectors": {
+                    "type": "array",
+                    "items": {"$ref": "#/components/schemas/Collector"},
+                    "description": "Máy chủ MQTT và thư mục nhận tệp — Brokers and inboxes",
+                },
+                "unbound": {
+                    **_COUNT,
+                    "description": "Thông điệp chưa biết thuộc bộ dữ liệu nào — Messages that belong to no dataset yet",
+                },
             },
-            "required": ["ready", "kafka", "spooled", "spool_bytes", "spool_limit_bytes", "problems"],
+            "required": [
+                "ready",
+                "kafka",
+                "spooled",
+                "spool_bytes",
+                "spool_limit_bytes",
+                "problems",
+                "collectors",
+                "unbound",
+            ],
         },
     }
 

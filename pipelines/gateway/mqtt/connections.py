@@ -132,7 +132,7 @@ def connections(settings: Settings) -> dict[str, Connection]:
         found = [Connection(**values) for values in json.loads(path.read_text(encoding="utf-8"))["connections"]]
     except FileNotFoundError:
         return {}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise LakeError(f"{path} cannot be read: {error}.", "Say `lake gateway mqtt connect` again.") from error
     return {connection.collector: connection for connection in found}
 

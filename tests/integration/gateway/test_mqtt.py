@@ -55,7 +55,7 @@ def connected(gateway: GatewayProcess, broker: Broker, wait_until: Wait, version
 
 def mqtt(gateway: GatewayProcess) -> dict[str, object]:
     """What the gateway tells of the broker."""
-    told = gateway.client.get("/health").json()["collectors"]
+    told = gateway.ready()["collectors"]
     return next((each for each in told if each["kind"] == "mqtt"), {})
 
 
@@ -157,8 +157,8 @@ def test_what_has_no_place_is_kept_and_counted_and_can_be_sent_again(
     assert set(kept) == {"unknown_source", "unknown_dataset", "not_allowed", "unknown_format"}
     assert (kept["unknown_source"].times, unbound.body(kept["unknown_source"])) == (2, reading(1))
     assert reading(3) not in (gateway.settings.object_root / kept["not_allowed"].ref).read_bytes()
-    health = gateway.client.get("/health").json()
-    assert (health["unbound"], mqtt(gateway)["waiting"]) == (4, 0)
+    wait_until(lambda: gateway.ready()["unbound"] == 4, what="they are counted")
+    assert mqtt(gateway)["waiting"] == 0
     metrics = gateway.client.get("/metrics").text
     assert 'lake_gateway_unbound_messages{collector="field",reason="not_allowed"} 1.0' in metrics
     assert 'lake_gateway_collector_events_total{event="qos0",kind="mqtt",name="field"} 2.0' in metrics

@@ -112,6 +112,7 @@ def test_brokers_and_inboxes_are_followed_without_a_restart_and_stand_in_the_sta
         assert problems()["gone"] == "schemas/collectors/gone.yaml is not there"
         wait_until(lambda: len(list(inbox.glob("*/*.receipt.json"))) == 2, what="the files are put away")
         Unbound(settings).keep("field", "a", "", b"x", "unknown_topic", "")
+        wait_until(lambda: bool(collectors.unbound()), what="kept messages are counted")
         keeper.look()
         rows = dict(section(settings).rows)
         assert "cannot be reached" in rows["mqtt field"]
