@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pipelines.gateway.objects import ObjectStore, open_store
+from pipelines.gateway.objects import open_store
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
@@ -72,7 +72,7 @@ class Unbound:
         """Open or make `<state>/gateway/<namespace>/unbound.db`."""
         self._path = settings.state / "gateway" / settings.namespace / "unbound.db"
         self._limit_bytes = limit_bytes
-        self._store: ObjectStore = open_store(settings)
+        self._settings = settings
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._open() as db:
             db.execute(_SCHEMA)
@@ -94,7 +94,8 @@ class Unbound:
                 f"{self._limit_bytes} bytes of messages that could not be bound are kept; no more fit.",
                 "See lake gateway unbound list; mend the bindings and replay, or drop what is no use.",
             )
-        ref = self._store.put(FOLDER, body, protected=True).ref
+        # Opened anew, so that a key that was rotated counts at once.
+        ref = open_store(self._settings).put(FOLDER, body, protected=True).ref
         now = datetime.now(UTC).isoformat()
         with self._open() as db:
             db.execute(_KEEP, (collector, topic, media_type, ref, len(body), reason, detail, now, now))
@@ -125,7 +126,7 @@ class Unbound:
         Raises:
             LakeError: they are gone, or their key is.
         """
-        return self._store.get(kept.ref)
+        return open_store(self._settings).get(kept.ref)
 
     def ask_again(self, ids: Sequence[int]) -> int:
         """Ask the running gateway for a second try, or the next one; without ids for all. Returns how many."""
@@ -143,7 +144,7 @@ class Unbound:
                     dropped += db.execute("delete from message where id = ?", (kept.id,)).rowcount
                     shared = db.execute("select 1 from message where ref = ? limit 1", (kept.ref,)).fetchone()
                 if not shared:
-                    (self._store.root / kept.ref).unlink(missing_ok=True)
+                    (self._settings.object_root / kept.ref).unlink(missing_ok=True)
         return dropped
 
     def _select(self, condition: str, values: Sequence[object] = ()) -> tuple[Kept, ...]:

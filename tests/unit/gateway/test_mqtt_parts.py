@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipelines.contracts.collectors import Collector
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.source import SourceFile
+from pipelines.gateway import objects
 from pipelines.gateway.checks import findings
 from pipelines.gateway.core import Core
 from pipelines.gateway.formats.entry import Entry
@@ -141,6 +142,12 @@ def test_bytes_of_an_unknown_class_are_encrypted(settings: Settings) -> None:
     unbound.keep("field", "a", "", b"75A-123.45 in clear", "unknown_dataset", "")
     assert not [p for p in settings.state.rglob("*") if p.is_file() and b"75A" in p.read_bytes()]
     assert unbound.body(unbound.all()[0]) == b"75A-123.45 in clear"
+    objects.rotate(settings)
+    unbound.keep("field", "b", "", b"after the rotation", "unknown_dataset", "")
+    assert [unbound.body(kept) for kept in unbound.all()] == [b"75A-123.45 in clear", b"after the rotation"]
+    store = objects.open_store(settings)
+    newest = replace(store, keys=store.keys[:1])
+    assert newest.get(unbound.all()[1].ref) == b"after the rotation"
 
 
 @pytest.mark.parametrize(
