@@ -34,16 +34,12 @@ _SETTLE_S = 5.0
 
 @dataclass(eq=False, slots=True)
 class _Task:
-    """A message that is not safe yet.
-
-    With a `reason` it is to be kept as one that cannot be bound; with `hold_s` it waits so many seconds first.
-    """
+    """A message that is not safe yet; with a `reason` it is to be kept as one that cannot be bound."""
 
     incoming: Incoming
     delivery: Delivery
     reason: str = ""
     detail: str = ""
-    hold_s: float = 0.0
 
 
 class MqttCollector:
@@ -71,7 +67,7 @@ class MqttCollector:
         self._second_tries = SecondTries(core, self._router, unbound, collector.id, taken)
         self._submitted = 0
         self._problem = ""
-        self._again_at = 0.0
+        self._again_at = self._held_until = 0.0
 
     @property
     def has_failed(self) -> bool:
@@ -144,24 +140,21 @@ class MqttCollector:
                 more = self._second_tries.turn(self._stopping.is_set)
                 # New messages have their turn in between.
                 self._again_at = 0.0 if more else time.monotonic() + _AGAIN_S
+            # One wait for all that are held: each has met the same obstacle.
+            self._stopping.wait(max(0.0, self._held_until - time.monotonic()))
             with self._woken:
                 if not self._tasks:
                     self._woken.wait(timeout=_LOOK_S)
                     continue
                 task = self._tasks.popleft()
-            wait_s = self._take(task)
-            if wait_s is not None:
+            if not self._take(task):
                 with self._woken:
                     self._tasks.appendleft(task)
-                self._stopping.wait(wait_s)
 
-    def _take(self, task: _Task) -> float | None:
-        """Submit or keep a message; seconds to wait when neither is possible now."""
+    def _take(self, task: _Task) -> bool:
+        """Submit or keep a message; false when neither is possible now."""
         if task.reason:
             return self._keep(task)
-        if task.hold_s:
-            wait_s, task.hold_s = task.hold_s, 0.0
-            return wait_s
         incoming = task.incoming
         try:
             bound = self._router.bind(incoming.topic, incoming.content_type)
@@ -170,19 +163,19 @@ class MqttCollector:
             )
             future = self._core.submit(submission)
         except (Busy, Throttled) as error:
-            self._problem = f"held back: {error}"
-            return _wait_s(error)
+            self._hold(f"held back: {error}", error.retry_after_s)
+            return False
         except (NotBound, IntakeError) as error:
             task.reason, task.detail = reason_of(error), str(error)
             return self._keep(task)
         except (LakeError, OSError) as error:
-            self._problem = f"held back: {error}"
-            return _RETRY_S
+            self._hold(f"held back: {error}")
+            return False
         self._problem = ""
         with self._woken:
             self._submitted += 1
         future.add_done_callback(partial(self._settled, task))
-        return None
+        return True
 
     def _settled(self, task: _Task, future: Future[Receipt]) -> None:
         """Called by the core: it must be quick, so that what needs the disk goes back to the collector's thread."""
@@ -191,7 +184,7 @@ class MqttCollector:
             self._count("empty", error is not None)
             self._safe(task)
         elif isinstance(error, Busy):
-            self._problem, task.hold_s = f"held back: {error}", _wait_s(error)
+            self._hold(f"held back: {error}", error.retry_after_s)
         else:
             task.reason, task.detail = reason_of(error), str(error)
         with self._woken:
@@ -204,7 +197,7 @@ class MqttCollector:
         self._count("safe")
         self._acks.safe(task.delivery)
 
-    def _keep(self, task: _Task) -> float | None:
+    def _keep(self, task: _Task) -> bool:
         incoming = task.incoming
         try:
             self._unbound.keep(
@@ -218,13 +211,14 @@ class MqttCollector:
         except (OSError, UnboundFull) as error:
             if not self._problem:
                 log.error("a message can neither be bound nor kept", extra={"cause": str(error)})
-            self._problem = f"held back, it can neither be bound nor kept: {error}"
-            return _RETRY_S
+            self._hold(f"held back, it can neither be bound nor kept: {error}")
+            return False
         self._problem = ""
         self._count(task.reason)
         self._safe(task)
-        return None
+        return True
 
-
-def _wait_s(error: IntakeError) -> float:
-    return min(error.retry_after_s or 1.0, _RETRY_S)
+    def _hold(self, problem: str, wait_s: float | None = None) -> None:
+        """Take nothing for a while; the broker waits too."""
+        self._problem = problem
+        self._held_until = time.monotonic() + min(wait_s or _RETRY_S, _RETRY_S)

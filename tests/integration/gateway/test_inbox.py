@@ -37,6 +37,8 @@ def test_a_gateway_that_is_killed_within_a_file_goes_on_behind_the_last_receipt(
     told = receipts(inbox)[0]
     assert (told["records"], told["refused"], told["resumed"]) == (60_001, 1, 3)
     assert told["refused_records"][0]["line"] == 60_002
+    # What a gateway takes before it has found Kafka lies in its spool, and is safe there.
+    wait_until(lambda: gateway.ready()["spooled"] == {}, timeout_s=60, what="the spool is empty")
     messages = [m for m in in_kafka(gateway.settings) if m.key() != b"test-1"]
     found = numbers(messages)
     assert sorted(set(found)) == list(range(60_000))
