@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from heapq import heapify, heappop, heappush
+from itertools import count
 
 from pipelines.contracts.collectors import Collector
 from pipelines.gateway.core import Core
@@ -32,14 +34,17 @@ _RETRY_S = 5.0
 _SETTLE_S = 5.0
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(order=True, slots=True)
 class _Task:
-    """A message that is not safe yet; with a `reason` it is to be kept as one that cannot be bound."""
+    """A message that is not safe yet, by its place among those that came; with a `reason` it is to be kept as one that
+    cannot be bound.
+    """
 
-    incoming: Incoming
-    delivery: Delivery
-    reason: str = ""
-    detail: str = ""
+    number: int
+    incoming: Incoming = field(compare=False)
+    delivery: Delivery = field(compare=False)
+    reason: str = field(default="", compare=False)
+    detail: str = field(default="", compare=False)
 
 
 class MqttCollector:
@@ -57,7 +62,9 @@ class MqttCollector:
         self._core, self._unbound, self._router = core, unbound, Router(collector, sources)
         self._client = BrokerClient(core.settings, collector, connection, self._arrived, self._connection_changed)
         self._acks = Acks(self._client.ack)
-        self._tasks: deque[_Task] = deque()
+        self._numbers = count()
+        # A heap: what has to be tried again goes before what came after it.
+        self._tasks: list[_Task] = []
         self._woken = threading.Condition()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"mqtt-{collector.id}", daemon=True)
@@ -123,14 +130,15 @@ class MqttCollector:
         self._count("qos0", incoming.mid is None)
         delivery = self._acks.begin(incoming.mid, len(incoming.body))
         with self._woken:
-            self._tasks.append(_Task(incoming, delivery))
+            heappush(self._tasks, _Task(next(self._numbers), incoming, delivery))
             self._woken.notify_all()
 
     def _connection_changed(self) -> None:
         """What has no acknowledgement comes again: forget what was not submitted yet, unless nobody sends it again."""
         self._acks.forget()
         with self._woken:
-            self._tasks = deque(task for task in self._tasks if task.incoming.mid is None)
+            self._tasks = [task for task in self._tasks if task.incoming.mid is None]
+            heapify(self._tasks)
 
     # ── the collector's own thread ───────────────────────────────────────────────────────────────────────────
 
@@ -146,10 +154,10 @@ class MqttCollector:
                 if not self._tasks:
                     self._woken.wait(timeout=_LOOK_S)
                     continue
-                task = self._tasks.popleft()
+                task = heappop(self._tasks)
             if not self._take(task):
                 with self._woken:
-                    self._tasks.appendleft(task)
+                    heappush(self._tasks, task)
 
     def _take(self, task: _Task) -> bool:
         """Submit or keep a message; false when neither is possible now."""
@@ -190,7 +198,7 @@ class MqttCollector:
         with self._woken:
             self._submitted -= 1
             if not task.delivery.is_safe:
-                self._tasks.appendleft(task)
+                heappush(self._tasks, task)
             self._woken.notify_all()
 
     def _safe(self, task: _Task) -> None:
