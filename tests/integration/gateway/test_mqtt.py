@@ -90,8 +90,8 @@ def test_a_gateway_that_is_killed_in_mid_flow_gets_every_message_again(
     device.close()
 
 
-def test_a_broker_that_is_killed_is_found_again_with_its_session(
-    start_gateway: Start, broker: Broker, wait_until: Wait
+def test_a_broker_that_is_killed_is_found_again_with_its_session_and_one_that_cannot_be_used_is_told(
+    start_gateway: Start, broker: Broker, wait_until: Wait, tmp_path: Path
 ) -> None:
     gateway = start_gateway()
     tls = {"url": f"mqtts://127.0.0.1:{broker.tls_port}", "ca_file": str(broker.ca_file)}
@@ -113,6 +113,11 @@ def test_a_broker_that_is_killed_is_found_again_with_its_session(
     device.close()
     set_connection(gateway.settings, "field", Connection("field", tls["url"], "other", "3.1.1", USER))
     wait_until(lambda: "certificate" in str(mqtt(gateway).get("problem")), what="an unknown certificate is refused")
+    secret = tmp_path / "password"
+    secret.write_text("wrong")
+    wrong = Connection("field", tls["url"], "other", "3.1.1", USER, str(secret), tls["ca_file"])
+    set_connection(gateway.settings, "field", wrong)
+    wait_until(lambda: "the broker refuses" in str(mqtt(gateway).get("problem")), what="a wrong password is told")
 
 
 def test_while_kafka_is_away_and_the_spool_is_full_messages_wait_at_the_broker(
@@ -171,12 +176,3 @@ def test_what_has_no_place_is_kept_and_counted_and_can_be_sent_again(
     assert unbound.drop([each.id for each in unbound.all()]) == 3
     assert list((gateway.settings.object_root / "_unbound").iterdir()) == []
     device.close()
-
-
-def test_a_wrong_password_is_told(start_gateway: Start, broker: Broker, wait_until: Wait, tmp_path: Path) -> None:
-    gateway = start_gateway()
-    secret = tmp_path / "password"
-    secret.write_text("wrong")
-    told = Connection("field", f"mqtt://127.0.0.1:{broker.port}", "t-wrong", "5", USER, str(secret))
-    set_connection(gateway.settings, "field", told)
-    wait_until(lambda: "the broker refuses the connection" in str(mqtt(gateway).get("problem")), what="it is told")
