@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pipelines.contracts.registry import Registry
 from pipelines.gateway.core import Core
@@ -44,7 +45,7 @@ def in_kafka(settings: Settings, dataset: str = "river_stage") -> list[Message]:
     try:
         topic = settings.topic(f"raw.{dataset}")
         partitions = reader.list_topics(topic, timeout=20).topics[topic].partitions
-        ends = {n: reader.get_watermark_offsets(TopicPartition(topic, n), timeout=20)[1] for n in partitions}
+        ends = {n: _end(reader, TopicPartition(topic, n)) for n in partitions}
         reader.assign([TopicPartition(topic, number, 0) for number in partitions])
         found: list[Message] = []
         while rest := sum(ends.values()) - len(found):
@@ -52,6 +53,19 @@ def in_kafka(settings: Settings, dataset: str = "river_stage") -> list[Message]:
         return found
     finally:
         reader.close()
+
+
+def _end(reader: Consumer, partition: TopicPartition) -> int:
+    """Where a partition ends; a broker that has just begun, or thawed, does not lead it for a moment."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            end: int = reader.get_watermark_offsets(partition, timeout=20)[1]
+            return end
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def numbers(messages: list[Message]) -> list[int]:
