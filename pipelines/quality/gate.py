@@ -168,7 +168,13 @@ class _Judge:
             return [replace(_UNREADABLE, problem=str(error.getCondition() or "the version cannot be read"))]
         if self._checker is None:
             self._checker = Checker()
-        return self._checker.check(dataset, wanted, frame)
+        return self._checker.check(dataset, wanted, frame, _rows(path, version))
+
+
+def _rows(path: str, version: int | None) -> int | None:
+    """How many rows a version has by its log; None where a file of it does not say."""
+    counts = DeltaTable(path, version=version).get_add_actions(flatten=True).column("num_records").to_pylist()
+    return None if None in counts else sum(counts)
 
 
 def _versions(manifest: RunManifest, layer: str) -> Mapping[str, int]:
