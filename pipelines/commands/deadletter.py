@@ -131,7 +131,7 @@ def replay(
         Path | None, typer.Option("--with", exists=True, dir_okay=False, help="Send this file in place of one record.")
     ] = None,
     origin: Annotated[
-        str | None, typer.Option(help="observed, replay or synthetic, of bytes that the gateway itself had refused.")
+        str | None, typer.Option(help="observed, replay or synthetic, where the marker of refused bytes names none.")
     ] = None,
     arrived_now: Annotated[
         bool,

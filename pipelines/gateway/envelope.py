@@ -171,14 +171,16 @@ def marker(
     size_bytes: int,
     *,
     source: str,
+    origin: str,
     received_at: datetime,
     detail: str = "",
 ) -> RawRecord:
     """The record that stands in the raw topic for refused bytes, so that they have an offset and are counted.
 
-    `ref` is the relative path of the bytes in the object store; `detail` is for the sender alone.
+    `ref` is the relative path of the bytes in the object store; `origin` goes with them when they are sent again;
+    `detail` is for the sender alone.
     """
-    value = encode_object({MARKER_KEY: {"reason": reason, "ref": ref, "size_bytes": size_bytes}})
+    value = encode_object({MARKER_KEY: {"reason": reason, "ref": ref, "size_bytes": size_bytes, "origin": origin}})
     record = _record(dataset, source.encode(), value, source, received_at)
     return replace(record, reason=reason, detail=detail, ref=ref)
 

@@ -49,9 +49,11 @@ class Gateway:
         """
         dataset = self.registry.dataset(dataset_id)
         sealed = seal(dataset, payload, source=source, origin=origin, received_at=received_at, tokeniser=self.tokeniser)
-        return self.settle(dataset, sealed, source=source, received_at=received_at)
+        return self.settle(dataset, sealed, source=source, origin=origin, received_at=received_at)
 
-    def settle(self, dataset: Dataset, sealed: RawRecord | Refusal, *, source: str, received_at: datetime) -> RawRecord:
+    def settle(
+        self, dataset: Dataset, sealed: RawRecord | Refusal, *, source: str, origin: str, received_at: datetime
+    ) -> RawRecord:
         """Count what was sealed, and put refused bytes into the object store, a marker in their place.
 
         Raises:
@@ -66,6 +68,7 @@ class Gateway:
                 stored.ref,
                 stored.size_bytes,
                 source=source,
+                origin=origin,
                 received_at=received_at,
                 detail=sealed.detail,
             )

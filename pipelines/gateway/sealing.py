@@ -123,7 +123,7 @@ class Sealing:
                 stranger = found.device
                 said = f"the device is not in {dataset.register}; it is kept until it is"
                 found = Refusal(UNKNOWN_DEVICE, said, entry.raw)
-        record = self.gateway.settle(dataset, found, source=source.name, received_at=received_at)
+        record = self.gateway.settle(dataset, found, source=source.name, origin=source.origin, received_at=received_at)
         if stranger is not None and record.ref is not None:
             at, kind = kept_at(received_at), media_type_of(submission.media_type)
             sealed.kept.append(Kept(dataset.id, stranger, record.ref, kind, source.name, source.origin, at))

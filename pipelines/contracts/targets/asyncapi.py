@@ -188,7 +188,9 @@ def _refused() -> dict[str, Any]:
     """What stands in a raw topic for bytes that must not enter it."""
     reason = {**_TEXT, "enum": list(system.REFUSALS)}
     place = {"reason": reason, "ref": _TEXT, "size_bytes": typed(LogicalType("bigint"), required=True)}
-    marker = {"type": "object", "properties": place, "required": list(place)}
+    # Markers of older topics name no origin.
+    origin = {**_TEXT, "enum": list(system.ORIGINS)}
+    marker = {"type": "object", "properties": {**place, "origin": origin}, "required": list(place)}
     return {"type": "object", "properties": {system.MARKER_KEY: marker}, "required": [system.MARKER_KEY]}
 
 
