@@ -18,7 +18,7 @@ from pipelines.runtime.templates import fingerprint, render, write_text
 JOBMANAGER = "flink-jobmanager"
 TASKMANAGER = "flink-taskmanager"
 SLOTS = 12
-"""The city with every stream takes 6, a demo beside it 5."""
+"""A namespace takes one for each of its five jobs."""
 _PROBE_TIMEOUT_S = 3.0
 _EXPORTS = (
     "java.rmi/sun.rmi.registry",
