@@ -660,6 +660,7 @@ def test_a_field_without_a_description_is_found(schemas: Path) -> None:
             "begin with is_ or has_",
         ),
         ("due_at: {type", "due_time: {type: timestamp, title: {vi: a, en: b}}\ndue_at: {type", "must end with _at"),
+        ("due_at: {type", "interval: {type: string, title: {vi: a, en: b}}\ndue_at: {type", "a word that Delta cannot"),
         (
             "ticket_id: {type",
             "spare: {type: string, title: {vi: a, en: b}}\nticket_id: {type",
