@@ -85,7 +85,8 @@ def fields(draw: st.DrawFn, list_id: str | None) -> dict[str, dict[str, Any]]:
     for word in words:
         kind = draw(st.sampled_from(TYPES))
         definition: dict[str, Any] = {"type": kind, "title": draw(both()), "description": draw(both())}
-        name = {"boolean": f"is_{word}", "date": f"{word}_date", "timestamp": f"{word}_at"}.get(kind, word)
+        plain = f"{word}_of" if word in validators.UNCHECKABLE else word
+        name = {"boolean": f"is_{word}", "date": f"{word}_date", "timestamp": f"{word}_at"}.get(kind, plain)
         if kind == "decimal":
             precision = draw(st.integers(1, 38))
             definition["type"] = f"decimal({precision},{draw(st.integers(0, precision))})"

@@ -85,7 +85,7 @@ _SCHEDULE_RUNS = 1000
 _FRIDAY = datetime(2024, 3, 1)
 """From here the runs of a schedule are looked at: a Friday, so that a free weekend is among the first of them."""
 
-_UNCHECKABLE = frozenset({"exists", "interval", "not", "null", "struct", "trim"})
+UNCHECKABLE = frozenset({"exists", "interval", "not", "null", "struct", "trim"})
 """Delta's Rust engine writes the check of a key without quotes, and reads these as SQL; found by trying every word."""
 
 INSTANT_SUFFIXES: dict[str, tuple[str, ...]] = {"timestamp": ("_at",), "date": ("_date", "valid_from", "valid_to")}
@@ -481,7 +481,7 @@ def _naming(name: str, item: ContractField) -> Iterator[str]:
         yield f"is a {item.type.name} and must end with {' or '.join(ending)}"
     if item.type.name == "boolean" and not re.match(r"(is|has)_", name):
         yield "is a boolean and must begin with is_ or has_"
-    if name in _UNCHECKABLE:
+    if name in UNCHECKABLE:
         yield "is a word that Delta cannot check as a column: add what it is of, for example its subject"
 
 
