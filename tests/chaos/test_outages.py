@@ -88,7 +88,7 @@ def test_a_million_readings_out_of_order_arrive_once(night: Settings, wait_until
     for n in order:
         at = now - timedelta(milliseconds=int(n))
         body = (
-            f'{{"detector_id":"HUE-D0{1 + n % 4}","lane_no":1,"observed_at":"{at.isoformat(timespec="milliseconds")}",'
+            f'{{"detector_id":"HUE-D0{1 + n % 4}","lane_no":1,"observed_at":"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z",'
             f'"vehicle_count":{n % 60},"origin":"synthetic","revision":0}}'
         )
         producer.produce(topic, body.encode(), key=f"HUE-D0{1 + n % 4}".encode(), headers=[("source", b"disorder")])
