@@ -98,9 +98,13 @@ def night(lake_services: Any) -> Iterator[Settings]:
     start_namespace(settings)
     for job in jobs_of(registry):
         flink.wait_running(settings, settings.group(job), 240)
-    assert endpoints(settings).kafka
     yield settings
     stop_namespace(settings)
+    # Its slots are for the next test's jobs.
+    with flink.Cluster(endpoints(settings).flink_rest) as cluster:
+        for job in jobs_of(registry):
+            if (found := cluster.alive(settings.group(job))) is not None:
+                cluster.cancel(found.job_id)
 
 
 @pytest.fixture
