@@ -17,6 +17,7 @@ from deltalake import DeltaTable
 
 from pipelines.commands.demo import wait_until_settled
 from pipelines.contracts.targets.kafka import raw_topic
+from pipelines.gateway.normalise import utc_text
 from pipelines.landing.ledger import ledger
 from pipelines.runtime import kafka
 from pipelines.runtime.services import running
@@ -88,7 +89,7 @@ def test_a_million_readings_out_of_order_arrive_once(night: Settings, wait_until
     for n in order:
         at = now - timedelta(milliseconds=int(n))
         body = (
-            f'{{"detector_id":"HUE-D0{1 + n % 4}","lane_no":1,"observed_at":"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z",'
+            f'{{"detector_id":"HUE-D0{1 + n % 4}","lane_no":1,"observed_at":"{utc_text(at)}",'
             f'"vehicle_count":{n % 60},"origin":"synthetic","revision":0}}'
         )
         producer.produce(topic, body.encode(), key=f"HUE-D0{1 + n % 4}".encode(), headers=[("source", b"disorder")])
