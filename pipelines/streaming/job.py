@@ -39,8 +39,8 @@ PARALLELISM = "1"
 """Subtasks of every step; the steps of a job still run beside each other.
 
 With two, a topic that was silent for long enough to be waived (``source.idle-timeout``) lost rows when it spoke again:
-the faster subtask's clock counted alone until the slower one had begun, and the rows of that one were late for their
-windows. That is how we explain the five of 5,888 windows that one run in five of a recorded week in a burst lacked.
+the faster subtask's clock counted alone until the slower one had begun, and the first rows of that one were late for
+their windows. Two of six replays lacked the first five of 5,888 windows, and the incident that began in them.
 """
 
 
