@@ -31,7 +31,7 @@ demo-clean: setup ## Forget the demo's data (services and downloads stay)
 test: setup ## Unit, integration and end-to-end tests
 	@$(BIN)/python -m pytest
 
-chaos: setup ## Half an hour of deaths in pairs, outages and disorder under load
+chaos: setup ## Twenty minutes of deaths and outages under load, beyond what make test kills
 	@$(BIN)/python -m pytest tests/chaos -m chaos
 
 lint: setup ## Style, types, layers, SQL and YAML
