@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from pipelines.runtime.errors import LakeError
+from pipelines.runtime.files import replace_file
 from pipelines.runtime.secret_files import secret_text
 from pipelines.runtime.settings import Settings
 
@@ -43,7 +42,7 @@ class ObjectStore:
         ref = f"{dataset}/{self._digest(data, protected=protected)}{_ENCRYPTED if protected else ''}"
         path = self.root / ref
         if not path.is_file():
-            _write(path, self._fernet.encrypt(data) if protected else data)
+            replace_file(path, self._fernet.encrypt(data) if protected else data, durable=True)
         return StoredObject(ref, len(data))
 
     def get(self, ref: str) -> bytes:
@@ -102,18 +101,3 @@ def rotate(settings: Settings) -> int:
     version = 1 + len(open_store(settings).keys)
     secret_text(settings, _NAME.format(version=version))
     return version
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, for its owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

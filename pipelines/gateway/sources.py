@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -25,6 +23,7 @@ from filelock import FileLock
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.system import ORIGINS
 from pipelines.runtime.errors import LakeError
+from pipelines.runtime.files import replace_file
 from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
 
 DEFAULT_RATE_PER_S = 5_000.0
@@ -257,12 +256,8 @@ def _changing(settings: Settings) -> Iterator[dict[str, Source]]:
     with FileLock(path.with_suffix(".lock"), timeout=30):
         sources = _read(path)
         yield sources
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".sources-")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump({"sources": [asdict(sources[name]) for name in sorted(sources)]}, stream, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        listed = [asdict(sources[name]) for name in sorted(sources)]
+        replace_file(path, json.dumps({"sources": listed}, indent=1), durable=True)
 
 
 def _read(path: Path) -> dict[str, Source]:

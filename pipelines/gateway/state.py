@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import Any
 
 from pipelines.gateway.devices import Silence
 from pipelines.gateway.told import Told, Watched
+from pipelines.runtime.files import replace_file
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.status import Section, status_sections
 
@@ -108,10 +108,7 @@ def write_report(settings: Settings, told: Report) -> None:
     """Replace the status file by an atomic rename."""
     path = report_path(settings)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".status-")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(asdict(told), stream, ensure_ascii=False)
-    os.replace(temporary, path)
+    replace_file(path, json.dumps(asdict(told), ensure_ascii=False))
 
 
 def read_report(settings: Settings) -> Report | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.runtime.files import replace_file
 from pipelines.runtime.settings import Settings
 
 
@@ -54,12 +53,7 @@ def status_path(settings: Settings) -> Path:
 
 def write_status(settings: Settings, status: Status) -> None:
     """Replace the status file by an atomic rename."""
-    path = status_path(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(asdict(status), stream, ensure_ascii=False)
-    os.replace(temporary, path)
+    replace_file(status_path(settings), json.dumps(asdict(status), ensure_ascii=False))
 
 
 def read_status(settings: Settings) -> Status | None:

@@ -7,7 +7,6 @@ Every row follows from definitions, never from data, so that the tables are writ
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +23,7 @@ from pipelines.landing.whole import write_whole
 from pipelines.publishing.definitions import fingerprint
 from pipelines.publishing.lineage.build import build_lineage
 from pipelines.publishing.lineage.graph import Edge
+from pipelines.runtime.files import replace_file
 from pipelines.runtime.settings import Settings
 
 _TEXT, _TEXTS, _COUNT = pa.string(), pa.list_(pa.string()), pa.int64()
@@ -150,9 +150,7 @@ def _remembered(settings: Settings) -> tuple[str, dict[str, int]] | None:
 
 
 def _remember(settings: Settings, definitions: str, versions: Mapping[str, int]) -> None:
-    partial = _note(settings).with_suffix(".partial")
-    partial.write_text(json.dumps({"definitions": definitions, "versions": versions}), encoding="utf-8")
-    os.replace(partial, _note(settings))
+    replace_file(_note(settings), json.dumps({"definitions": definitions, "versions": versions}), mode=0o644)
 
 
 def kind_of(dataset: Dataset) -> str:

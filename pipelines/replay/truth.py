@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.runtime.errors import LakeError
+from pipelines.runtime.files import replace_file
 from pipelines.runtime.settings import Settings
 
 
@@ -108,11 +107,7 @@ def truth_path(settings: Settings, name: str) -> Path:
 def save_truth(settings: Settings, truth: Truth) -> Path:
     """Write a truth whole or not at all, and return its path."""
     path = truth_path(settings, truth.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(truth.to_json() + "\n")
-    os.replace(temporary, path)
+    replace_file(path, truth.to_json() + "\n")
     return path
 
 

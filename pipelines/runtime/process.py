@@ -7,7 +7,6 @@ gave to somebody else is never signalled.
 import json
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from pipelines.runtime.files import replace_file
 
 RECORD_NAME = "process.json"
 # Every process that we begin carries the folder of its service in this variable, and hands it on to its children:
@@ -65,11 +66,7 @@ class ProcessRecord:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write `value` to `path` by an atomic rename, readable by the owner alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(value, stream, indent=1, sort_keys=True)
-    os.replace(temporary, path)
+    replace_file(path, json.dumps(value, indent=1, sort_keys=True))
 
 
 def birth_mark(pid: int) -> str:

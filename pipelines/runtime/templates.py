@@ -1,12 +1,12 @@
 """Configuration files of the servers: templates in infra/ with ${name} places, rendered into the state folder."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
 from pipelines.runtime.errors import LakeError
+from pipelines.runtime.files import replace_file
 
 
 def render(template: Path, values: Mapping[str, object]) -> str:
@@ -21,11 +21,7 @@ def write_text(path: Path, text: str, mode: int = 0o644) -> None:
     """Write `text` to `path` by an atomic rename, unless it already says so."""
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.chmod(mode)
-    os.replace(temporary, path)
+    replace_file(path, text, mode=mode)
 
 
 def fingerprint(*texts: str, files: tuple[Path, ...] = ()) -> str:

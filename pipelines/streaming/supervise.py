@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from pipelines.contracts.errors import ContractErrors
 from pipelines.contracts.registry import Registry
 from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
+from pipelines.runtime.files import replace_file
 from pipelines.runtime.flink import Cluster
 from pipelines.runtime.servers.flink import checkpoint_dir
 from pipelines.runtime.services import endpoints
@@ -72,9 +72,7 @@ class Records:
 
     def write(self, job: str, record: JobRecord) -> None:
         """Replace the record."""
-        partial = self._path(job).with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
-        os.replace(partial, self._path(job))
+        replace_file(self._path(job), json.dumps(asdict(record), indent=2), mode=0o644)
 
     def request_rebuild(self, job: str) -> Path:
         """Ask the supervisor to drop the job's state and read the raw topics again."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -18,6 +16,7 @@ from filelock import FileLock
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.runtime.errors import LakeError
+from pipelines.runtime.files import replace_file
 from pipelines.runtime.settings import Settings
 from pipelines.warehouse.code_lists import table_name
 
@@ -210,12 +209,4 @@ def _lock(settings: Settings, run_id: str) -> FileLock:
 
 
 def _write(settings: Settings, manifest: RunManifest) -> None:
-    path = manifest_path(settings, manifest.run_id)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".manifest-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(manifest.to_json())
-        os.replace(temporary, path)
-    except OSError:
-        os.unlink(temporary)
-        raise
+    replace_file(manifest_path(settings, manifest.run_id), manifest.to_json())
