@@ -6,13 +6,13 @@ import socket
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 from filelock import FileLock
 
 from pipelines.runtime.errors import ServiceError
 from pipelines.runtime.process import ProcessRecord, write_json
-from pipelines.runtime.service import ServiceSpec
 from pipelines.runtime.settings import Settings
 
 LOOPBACK = "127.0.0.1"
@@ -20,6 +20,25 @@ LOOPBACK = "127.0.0.1"
 # cannot be lost to a client socket while a server is still starting.
 _FIRST, _LAST = 18000, 29999
 _PORTS_NAME = "ports.json"
+
+
+class Listener(Protocol):
+    """Who wants ports: one for each use, the first of which a variable may pin."""
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        ...
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """Its uses."""
+        ...
+
+    @property
+    def pin_variable(self) -> str:
+        """The environment variable that pins the first."""
+        ...
 
 
 def is_loopback(host: str) -> bool:
@@ -84,8 +103,8 @@ def remembered_ports(settings: Settings, name: str) -> dict[str, int]:
     return {str(use): int(port) for use, port in values.items()}
 
 
-def assign_ports(settings: Settings, specs: Iterable[ServiceSpec], env: Mapping[str, str]) -> dict[str, dict[str, int]]:
-    """Give every spec its ports: those of the running process, else pinned ones, else the remembered, else free ones.
+def assign_ports(settings: Settings, specs: Iterable[Listener], env: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Give every listener ports: those of the running process, else pinned ones, else the remembered, else free ones.
 
     Raises ServiceError when a pinned port is not a port or is taken; the text names who holds it and the variable.
     """
@@ -107,7 +126,7 @@ def assign_ports(settings: Settings, specs: Iterable[ServiceSpec], env: Mapping[
     return assigned
 
 
-def _choose(settings: Settings, spec: ServiceSpec, env: Mapping[str, str], used: set[int]) -> dict[str, int]:
+def _choose(settings: Settings, spec: Listener, env: Mapping[str, str], used: set[int]) -> dict[str, int]:
     remembered = remembered_ports(settings, spec.name)
     chosen: dict[str, int] = {}
     for index, use in enumerate(spec.ports):

@@ -58,6 +58,11 @@ class Context:
         return self.ports[service][use]
 
 
+def pin_variable(name: str) -> str:
+    """The environment variable that pins the first port of a service or daemon: `LAKE_PORT_KAFKA`."""
+    return "LAKE_PORT_" + name.upper().replace("-", "_")
+
+
 @dataclass(frozen=True)
 class ServiceSpec:
     """A service before it has ports. `build` is pure; the first of `ports` is the one that people connect to."""
@@ -72,7 +77,7 @@ class ServiceSpec:
     @property
     def pin_variable(self) -> str:
         """The variable that pins the main port: `LAKE_PORT_KAFKA`, `LAKE_PORT_FLINK`."""
-        return "LAKE_PORT_" + (self.pin or self.name).upper().replace("-", "_")
+        return pin_variable(self.pin or self.name)
 
     @property
     def group_name(self) -> str:

@@ -19,7 +19,7 @@ from pipelines.runtime.servers import (
     spark,
     trino,
 )
-from pipelines.runtime.service import Context, Service, ServiceSpec, plan, stop_waves
+from pipelines.runtime.service import Context, Service, ServiceSpec, pin_variable, plan, stop_waves
 from pipelines.runtime.settings import Settings
 
 SUPERVISOR = "supervisor"
@@ -216,12 +216,17 @@ def daemon_ports(settings: Settings, name: str, uses: tuple[str, ...]) -> dict[s
 
     `LAKE_PORT_<NAME>_<NAMESPACE>` pins the first.
     """
-    spec = ServiceSpec(settings.group(name), uses, (), _no_service, pin=f"{name}_{settings.namespace}")
-    return assign_ports(settings, (spec,), os.environ)[spec.name]
+    daemon = _Daemon(settings.group(name), uses, pin_variable(f"{name}_{settings.namespace}"))
+    return assign_ports(settings, (daemon,), os.environ)[daemon.name]
 
 
-def _no_service(_context: Context) -> Service:
-    raise NotImplementedError("a daemon is described by its command")
+@dataclass(frozen=True)
+class _Daemon:
+    """A daemon of a namespace as far as its ports go."""
+
+    name: str
+    ports: tuple[str, ...]
+    pin_variable: str
 
 
 def stop_daemon(settings: Settings, name: str) -> str:
