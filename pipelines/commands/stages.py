@@ -41,11 +41,6 @@ class Stages:
                 f"{time.monotonic() - self._began:6.1f} s  {text}", markup=False, highlight=False, soft_wrap=True
             )
 
-    @property
-    def total_s(self) -> float:
-        """Seconds since the beginning."""
-        return time.monotonic() - self._began
-
 
 class Track(threading.Thread):
     """Work beside the main track; its error is raised where it is joined."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator
 
 from pipelines.contracts.media_types import CSV, NDJSON, entity_types, media_types, takes_observations
 from pipelines.contracts.model import Dataset
@@ -15,17 +14,6 @@ from pipelines.gateway.submission import UnknownFormat
 from pipelines.gateway.wire import NotAnObject, decode_object
 
 _LINES = frozenset({NDJSON, "application/ndjson", "application/jsonl"})
-
-
-class Reader(Protocol):
-    """Reads bodies of one format for one dataset."""
-
-    def parse(self, body: bytes) -> Sequence[Entry]:
-        """The entries of a body.
-
-        Raises:
-            Unreadable: not in the format as a whole, so that its records cannot be told apart.
-        """
 
 
 def media_type_of(text: str) -> str:
