@@ -94,7 +94,8 @@ def flink(registry: Registry, make: Callable[..., Job], *, windows_only: bool, r
                 state = _state_mib(rest, job_id)
                 cluster.cancel(job_id)
             found = {topic: offsets.count(topic) for topic in wanted}
-            if found != targets:
+            # Plain windows count some of the late readings, by how often Flink looks at its clock: that may be more.
+            if (refuses and found != targets) or any(found[topic] < count for topic, count in targets.items()):
                 raise RuntimeError(f"{job.name} wrote {found}, right is {targets}")
         finally:
             services.down(settings, ("flink",))

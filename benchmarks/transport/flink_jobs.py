@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import flink
@@ -13,7 +13,18 @@ from pipelines.streaming.job import Job, job_sql, plan
 
 DATASET = "lane_minute"
 WINDOWS = ("lane_flow_1min", "lane_flow_5min")
+_OURS = "'value.format' = 'lake-json'"
+_STOCK = "'value.format' = 'json',\n  'value.json.timestamp-format.standard' = 'ISO-8601'"
 _TARGET = re.compile(r"INSERT INTO `?([a-z0-9_]+)`?")
+
+
+def at_cadence(registry: Registry, cadence_s: float) -> Registry:
+    """The registry, but the contract of the readings says how often the lanes of the load report."""
+    dataset = registry.dataset(DATASET)
+    assert dataset.stream is not None
+    stream = dataset.stream.model_copy(update={"cadence": timedelta(seconds=cadence_s)})
+    changed = dataset.model_copy(update={"stream": stream})
+    return replace(registry, datasets=tuple(changed if d is dataset else d for d in registry.datasets))
 
 
 def ours(registry: Registry, settings: Settings, bootstrap: str, *, windows_only: bool) -> Job:
@@ -40,7 +51,7 @@ def _target(insert: str) -> str:
 
 def plain(registry: Registry, settings: Settings, bootstrap: str, *, windows_only: bool) -> Job:
     """What one writes without the platform: stock json that drops what it cannot read, event-time watermarks, the very
-    windows of ours, the same sinks and job options; no dead letter, no duplicates or corrections, no quality flags.
+    windows of ours, the same topics and job options; no dead letter, no duplicates or corrections, no quality flags.
 
     Unless `windows_only` each parsed row goes to the clean topic too.
     """
@@ -74,9 +85,13 @@ FROM lane_minute"""
     names = ", ".join(f"`{f.name}`" for f in dataset.fields) + ", `origin`, `received_at`"
     key = flink.key_sql(dataset.entity_key)
     clean = f"INSERT INTO `clean_{DATASET}` (`_key`, {names})\nSELECT {key}, {names}\nFROM lane_minute"
-    windows = [s for s in job_sql("transport", registry) if s.startswith("INSERT") and _target(s) in WINDOWS]
+    written = job_sql("transport", registry)
+    windows = [s for s in written if s.startswith("INSERT") and _target(s) in WINDOWS]
+    rated = [s for s in written if s.startswith("CREATE VIEW lane_5min__")]
+    functions = [s for s in ours_job.ddl if s.startswith("CREATE TEMPORARY SYSTEM FUNCTION")]
     inserts = [s for s in windows if _target(s) == WINDOWS[0]] if windows_only else [clean, *windows]
-    ddl = [source, view, *sinks, flink.clean_sink(dataset, connection)]
+    sinks.append(flink.clean_sink(dataset, connection))
+    ddl = [*functions, source, view, *rated, *(sink.replace(_OURS, _STOCK) for sink in sinks)]
     name = settings.group("plain")
     config = tuple((key, name if key == "pipeline.name" else value) for key, value in ours_job.config)
     return replace(ours_job, name=name, ddl=tuple(ddl), inserts=tuple(inserts), config=config)

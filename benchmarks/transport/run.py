@@ -27,7 +27,7 @@ import engines
 import psutil
 from confluent_kafka import Producer
 from events import Generator, Load, Truth
-from flink_jobs import DATASET, WINDOWS
+from flink_jobs import DATASET, WINDOWS, at_cadence
 
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import kafka as topics
@@ -113,7 +113,7 @@ def engine(name: str, registry: Registry) -> engines.Engine:
 
 def compare(name: str, registry: Registry, settings: Settings, load: Load, prefix: str) -> dict[str, Any]:
     """Run one engine over a short and a long topic and return its rate and its start-up."""
-    run = engine(name, registry)
+    run = engine(name, at_cadence(registry, load.cadence_s))
     events = load.events // SLOW.get(name, 1)
     measured = []
     for size in (events // SHORT, events):

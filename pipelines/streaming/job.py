@@ -214,7 +214,7 @@ def plan(job: str, registry: Registry, settings: Settings, *, bootstrap: str, no
         "pipeline.object-reuse": "true",
         "parallelism.default": PARALLELISM,
         # A key group stands before every key of the state: with more of them than subtasks no two keys of one time are
-        # neighbours (see targets/flink.by_minute).
+        # neighbours (see targets/flink.by_block).
         "pipeline.max-parallelism": PARALLELISM,
         "table.local-time-zone": "UTC",
         # A record waits in each exchange until its buffer is full or this has passed. Flink's 100 ms made two exchanges

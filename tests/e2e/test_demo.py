@@ -21,6 +21,9 @@ from pipelines.replay.catalog import make_replay
 from pipelines.replay.kept import letters
 from pipelines.replay.resend import Decision, Resender
 from pipelines.replay.sender import send_replay
+from pipelines.runtime.launcher import LOG_NAME
+from pipelines.runtime.ports import service_folder
+from pipelines.runtime.servers.flink import TASKMANAGER
 from pipelines.runtime.services import endpoints
 from pipelines.serving.trino import Client, QueryError
 
@@ -51,6 +54,17 @@ def test_the_published_peaks_of_the_flood_are_exact(demo_run: DemoRun) -> None:
         ("2025-10-29", Decimal("5.270")),
         ("2025-11-03", Decimal("5.310")),
     ]
+
+
+def test_the_jobs_share_the_memory_that_the_configuration_names(demo_run: DemoRun) -> None:
+    """Flink ignores the size without a word while it manages memory itself; each job then has a sixteenth of it."""
+    settings = demo_run.settings
+    config = (settings.home / "infra/flink/config.yaml").read_text(encoding="utf-8")
+    wanted = re.search(r"^state\.backend\.rocksdb\.memory\.fixed-per-tm: (\d+)m$", config, re.MULTILINE)
+    assert wanted
+    log = (service_folder(settings, TASKMANAGER) / LOG_NAME).read_text(encoding="utf-8")
+    sizes = {int(size) for size in re.findall(r"Obtained shared RocksDB cache of size (\d+) bytes", log)}
+    assert sizes == {int(wanted[1]) << 20}
 
 
 def test_the_night_is_measured_against_the_record_known_before_it(demo_run: DemoRun) -> None:

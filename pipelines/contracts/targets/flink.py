@@ -8,7 +8,7 @@ The chain of one stream, each view one step, one row per raw record::
                              their provenance
     <dataset>__tested        … after the quality tests that need the readings before (state per entity); only where the
                              contract declares one
-    <dataset>__by_minute     … with the minute of their event time before the key (where state is kept per key)
+    <dataset>__by_block      … with the block of time that they share a state with (where state is kept per key)
     <dataset>__conformed     … classified as on_time, late, corrected or duplicate (state per key); in the shared job,
                              which keeps no state, as on_time or late
 
@@ -50,6 +50,9 @@ FUTURE = timedelta(minutes=5)
 """A clock may run ahead of the arrival clock by so much; beyond, the record is refused as ``future``."""
 SLACK = timedelta(seconds=10)
 """How far records of one partition may stand out of order by the arrival clock (several gateways write to it)."""
+
+BLOCK = 32
+"""So many readings of an entity share a state, if they come at the contract's cadence."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ def source(dataset: Dataset, connection: Connection) -> str:
         "`_partition` INT METADATA FROM 'partition' VIRTUAL",
         "`_offset` BIGINT METADATA FROM 'offset' VIRTUAL",
         f"`_rowtime` AS COALESCE({event_time}, `_received_at`)",
-        f"WATERMARK FOR `_rowtime` AS `_received_at` - {_interval(delay)}",
+        # In whole seconds, as windows and delays are: a watermark for every record was a fifth of a job's CPU.
+        f"WATERMARK FOR `_rowtime` AS FLOOR(`_received_at` TO SECOND) - {_interval(delay)}",
     ]
     options = [
         ("connector", "kafka"),
@@ -207,30 +211,32 @@ def _tested_view(dataset: Dataset) -> str:
     return backtick(dataset.id + ("__tested" if dataset.qc.is_stateful else "__flagged"))
 
 
-def _keeps_minutes_together(dataset: Dataset) -> bool:
+def _keeps_blocks(dataset: Dataset) -> bool:
     """Whether state is kept per key, and the event time belongs to the key."""
     return dataset.is_keyed and dataset.event_time in dataset.key
 
 
-def by_minute(dataset: Dataset) -> str:
-    """``CREATE VIEW <dataset>__by_minute``: tested rows with ``_minute``, the minute of their event time as text.
+def by_block(dataset: Dataset) -> str:
+    """``CREATE VIEW <dataset>__by_block``: tested rows with ``_block``, where their event time lies, as text.
 
-    It says nothing that the key does not say. But it stands first in the key, as text it sorts by time, and so RocksDB
-    keeps the state of one minute together: a new reading is asked for and written where the newest are, and older
-    files are never written again. By the plain key, in no order, each record cost five times as much, growing with
-    the state. Seven digits suffice until the year 2480.
+    A block of time holds about :data:`BLOCK` readings of an entity at the contract's cadence. They share one state: a
+    key for each reading is longer than what is remembered of it, and took a third more of a checkpoint. The block
+    stands first in the key and sorts by time, so that RocksDB writes new readings where the newest are, and never
+    merges old files again; by entity first, in no order of time, each record cost more the larger the state was. Seven
+    digits of minutes suffice until the year 2480.
 
     Raises:
         Untranslatable: the event time is not in the key; corrections of it would find no other state.
     """
-    if not _keeps_minutes_together(dataset):
+    if dataset.stream is None or not _keeps_blocks(dataset):
         raise Untranslatable(
-            dataset.id, "by_minute", "flink", "the event time is no part of a key that state is kept for"
+            dataset.id, "by_block", "flink", "the event time is no part of a key that state is kept for"
         )
     minutes = f"TIMESTAMPDIFF(MINUTE, TO_TIMESTAMP_LTZ(0, 3), {backtick(str(dataset.event_time))})"
+    block = max(1, BLOCK * dataset.stream.cadence // timedelta(minutes=1))
     return (
-        f"CREATE VIEW {backtick(dataset.id + '__by_minute')} AS\n"
-        f"SELECT\n  HEX({minutes}) AS `_minute`,\n  *\nFROM {_tested_view(dataset)}"
+        f"CREATE VIEW {backtick(dataset.id + '__by_block')} AS\n"
+        f"SELECT\n  HEX({minutes} / {block}) AS `_block`,\n  *\nFROM {_tested_view(dataset)}"
     )
 
 
@@ -244,13 +250,15 @@ def conformed(dataset: Dataset) -> str:
     fields = ",\n  ".join(backtick(f.name) for f in dataset.fields)
     rows = _tested_view(dataset)
     if dataset.is_keyed:
-        keys = ", ".join(backtick(k) for k in dataset.key)
-        if _keeps_minutes_together(dataset):
-            rows, keys = backtick(dataset.id + "__by_minute"), f"`_minute`, {keys}"
+        keys, instant = ", ".join(backtick(k) for k in dataset.key), ""
+        if _keeps_blocks(dataset):
+            keys = ", ".join(["`_block`", *map(backtick, dataset.entity_key)])
+            rows, instant = backtick(dataset.id + "__by_block"), str(dataset.event_time)
         horizon_ms = int(dataset.stream.dedupe.total_seconds() * 1000)
         disposition = f"`disposition`,\n  {backtick(ROWTIME)}"
         rows = f"""Disposition(
   input => TABLE {rows} PARTITION BY ({keys}),
+  instant => CAST({literal(instant)} AS STRING),
   horizon_ms => CAST({horizon_ms} AS BIGINT),
   on_time => DESCRIPTOR(`_rowtime`),
   uid => {literal(dataset.id + "_disposition")}
@@ -276,8 +284,8 @@ def conform(dataset: Dataset, registry: Registry) -> tuple[str, ...]:
     views = [checked(dataset), flagged(dataset, registry)]
     if dataset.qc.is_stateful:
         views.append(tested(dataset, registry))
-    if _keeps_minutes_together(dataset):
-        views.append(by_minute(dataset))
+    if _keeps_blocks(dataset):
+        views.append(by_block(dataset))
     return (*views, conformed(dataset))
 
 

@@ -124,7 +124,8 @@ def _parsed(flink: TableEnvironment, tmp_path: Path, rows: Sequence[tuple[str, i
             received_at AS `_received_at`,
             event_rowtime < received_at - INTERVAL '60' SECOND AS `_late`,
             event_rowtime AS `_rowtime`,
-            raw_offset AS `_raw_offset`
+            raw_offset AS `_raw_offset`,
+            HEX(TIMESTAMPDIFF(MINUTE, TO_TIMESTAMP_LTZ(0, 3), observed_at) / 10) AS `_block`
         FROM raw_{suffix}
     """)
     return f"parsed_{suffix}"
@@ -137,7 +138,8 @@ def _disposed(flink: TableEnvironment, parsed: str, horizon_ms: int = DAY_MS) ->
         view,
         flink.sql_query(f"""
             SELECT * FROM Disposition(
-                input => TABLE {parsed} PARTITION BY (station_id, observed_at),
+                input => TABLE {parsed} PARTITION BY (`_block`, station_id),
+                instant => CAST('observed_at' AS STRING),
                 horizon_ms => CAST({horizon_ms} AS BIGINT),
                 on_time => DESCRIPTOR(`_rowtime`),
                 uid => 'river_stage_disposition')
@@ -178,6 +180,44 @@ def test_disposition_of_a_scripted_sequence(flink: TableEnvironment, tmp_path: P
     assert rows[7][2] == "2025-10-27 00:00:00.000", "a late row keeps its event time"
 
 
+CROWD = [("a", second, 1.0, 0, 600 + second) for second in range(300)]
+"""More readings of one entity within ten minutes than share a state."""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_crowd_of_readings_in_one_block_is_told_apart_like_any_other(
+    flink: TableEnvironment, tmp_path: Path, backend: str
+) -> None:
+    flink.get_config().set("state.backend.type", backend)
+    again = [(*row[:4], 900 + n) for n, row in enumerate(CROWD)]
+    changed = [(row[0], row[1], 2.0, 0, 1200 + n) for n, row in enumerate(CROWD)]
+    view = _disposed(flink, _parsed(flink, tmp_path, [*CROWD, *again, *changed, *changed]))
+    rows = collect(flink, f"SELECT `_raw_offset`, disposition FROM {view}")
+    said = [disposition for _, disposition in sorted(rows)]
+    count = len(CROWD)
+    assert set(said[:count]) == {"late"}
+    assert set(said[count : 2 * count]) == {"duplicate"}
+    assert set(said[2 * count : 3 * count]) == {"corrected"}
+    assert set(said[3 * count :]) == {"duplicate"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_without_an_instant_the_partition_is_the_reading(flink: TableEnvironment, tmp_path: Path, backend: str) -> None:
+    flink.get_config().set("state.backend.type", backend)
+    parsed = _parsed(
+        flink, tmp_path, [("a", 0, 1.0, 0, 10), ("a", 0, 1.0, 0, 20), ("a", 5, 1.0, 0, 30), ("b", 5, 1.0, 0, 40)]
+    )
+    rows = collect(
+        flink,
+        f"""
+        SELECT `_raw_offset`, disposition FROM Disposition(
+            input => TABLE {parsed} PARTITION BY station_id, instant => CAST('' AS STRING),
+            horizon_ms => CAST({DAY_MS} AS BIGINT), on_time => DESCRIPTOR(`_rowtime`), uid => 'events')
+        """,
+    )
+    assert sorted(rows) == [(0, "on_time"), (1, "duplicate"), (2, "corrected"), (3, "on_time")]
+
+
 def test_windows_after_disposition_count_what_came_on_time(flink: TableEnvironment, tmp_path: Path) -> None:
     rows = [
         ("a", 0, 1.0, 0, 10),
@@ -213,7 +253,10 @@ def test_windows_after_disposition_count_what_came_on_time(flink: TableEnvironme
 
 def test_disposition_refuses_a_wrong_call_at_planning(flink: TableEnvironment, tmp_path: Path) -> None:
     parsed = _parsed(flink, tmp_path, [])
-    call = "SELECT * FROM Disposition(input => TABLE {} PARTITION BY station_id, horizon_ms => {})"
+    call = (
+        "SELECT * FROM Disposition(input => TABLE {} PARTITION BY station_id,"
+        " instant => CAST('' AS STRING), horizon_ms => {})"
+    )
     assert "write CAST(86400000 AS BIGINT)" in plan_error(flink, call.format(parsed, "86400000"))
     assert "above 0" in plan_error(flink, call.format(parsed, "CAST(0 AS BIGINT)"))
     renamed = f"renamed_{uuid.uuid4().hex}"

@@ -6,6 +6,7 @@ A golden file is the review of a change: run `UPDATE_GOLDEN=1 pytest tests/unit/
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pyarrow as pa
 import pytest
@@ -30,13 +31,26 @@ def test_flink_chain_of_a_stream(registry: Registry, golden: Callable[[str, str]
     golden(f"{name}.flink.sql", ";\n\n".join(parts) + ";\n")
 
 
-def test_the_minute_leads_the_key_of_the_state_only_where_it_follows_from_the_key(registry: Registry) -> None:
+def test_a_block_of_time_leads_the_key_of_the_state_only_where_the_key_says_when(registry: Registry) -> None:
     for dataset in registry.streams():
-        led = "PARTITION BY (`_minute`, " in flink.conformed(dataset)
+        view = flink.conformed(dataset)
+        led = "PARTITION BY (`_block`, " in view
         assert led == (dataset.is_keyed and dataset.event_time in dataset.key), dataset.id
+        assert led == (f"instant => CAST('{dataset.event_time}' AS STRING)" in view)
         if not led:
-            with pytest.raises(Untranslatable, match="by_minute"):
-                flink.by_minute(dataset)
+            assert dataset.is_keyed == ("instant => CAST('' AS STRING)" in view)
+            with pytest.raises(Untranslatable, match="by_block"):
+                flink.by_block(dataset)
+
+
+@pytest.mark.parametrize(("cadence_s", "minutes"), [(1, 1), (15, 8), (60, 32), (6 * 3600, 32 * 360)])
+def test_a_block_holds_thirty_two_readings_and_never_less_than_a_minute(
+    registry: Registry, cadence_s: int, minutes: int
+) -> None:
+    dataset = registry.dataset("lane_minute")
+    assert dataset.stream
+    stream = dataset.stream.model_copy(update={"cadence": timedelta(seconds=cadence_s)})
+    assert f" / {minutes}) AS `_block`" in flink.by_block(dataset.model_copy(update={"stream": stream}))
 
 
 @pytest.mark.parametrize("name", ["river_stage", "feedback_ticket", "flood_alert"])

@@ -134,10 +134,10 @@ def test_quality_tests_with_state_stand_between_stateless_ones_and_the_dispositi
     """And only where they are declared: any other stream keeps the plan that it had."""
     flood, transport = (_plan(registry, job) for job in ("flood", "transport"))
     views = [view[1] for s in flood.ddl if (view := re.match(r"CREATE VIEW `(river_stage__\w+)`", s))]
-    assert views == [f"river_stage__{step}" for step in ("checked", "flagged", "tested", "by_minute", "conformed")]
-    assert any("FROM `river_stage__tested`" in s and "AS `_minute`" in s for s in flood.ddl)
+    assert views == [f"river_stage__{step}" for step in ("checked", "flagged", "tested", "by_block", "conformed")]
+    assert any("FROM `river_stage__tested`" in s and "AS `_block`" in s for s in flood.ddl)
     assert "QualityTests(" not in "".join(transport.ddl)
-    assert any("FROM `lane_minute__flagged`" in s and "AS `_minute`" in s for s in transport.ddl)
+    assert any("FROM `lane_minute__flagged`" in s and "AS `_block`" in s for s in transport.ddl)
     assert any("FROM `env_monitoring__flagged`" in s for s in _plan(registry, "city").ddl)
 
 

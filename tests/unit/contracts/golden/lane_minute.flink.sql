@@ -15,7 +15,7 @@ CREATE TABLE `raw_lane_minute` (
   `_partition` INT METADATA FROM 'partition' VIRTUAL,
   `_offset` BIGINT METADATA FROM 'offset' VIRTUAL,
   `_rowtime` AS COALESCE(`observed_at`, `_received_at`),
-  WATERMARK FOR `_rowtime` AS `_received_at` - INTERVAL '0 00:02:10' DAY TO SECOND
+  WATERMARK FOR `_rowtime` AS FLOOR(`_received_at` TO SECOND) - INTERVAL '0 00:02:10' DAY TO SECOND
 ) WITH (
   'connector' = 'kafka',
   'topic' = 'demo.raw.lane_minute',
@@ -60,9 +60,9 @@ SELECT
 FROM `lane_minute__checked`
 WHERE `_reason` IS NULL;
 
-CREATE VIEW `lane_minute__by_minute` AS
+CREATE VIEW `lane_minute__by_block` AS
 SELECT
-  HEX(TIMESTAMPDIFF(MINUTE, TO_TIMESTAMP_LTZ(0, 3), `observed_at`)) AS `_minute`,
+  HEX(TIMESTAMPDIFF(MINUTE, TO_TIMESTAMP_LTZ(0, 3), `observed_at`) / 32) AS `_block`,
   *
 FROM `lane_minute__flagged`;
 
@@ -86,7 +86,8 @@ SELECT
   `disposition`,
   `rowtime`
 FROM Disposition(
-  input => TABLE `lane_minute__by_minute` PARTITION BY (`_minute`, `detector_id`, `lane_no`, `observed_at`),
+  input => TABLE `lane_minute__by_block` PARTITION BY (`_block`, `detector_id`, `lane_no`),
+  instant => CAST('observed_at' AS STRING),
   horizon_ms => CAST(86400000 AS BIGINT),
   on_time => DESCRIPTOR(`_rowtime`),
   uid => 'lane_minute_disposition'

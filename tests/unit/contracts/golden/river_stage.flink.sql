@@ -10,7 +10,7 @@ CREATE TABLE `raw_river_stage` (
   `_partition` INT METADATA FROM 'partition' VIRTUAL,
   `_offset` BIGINT METADATA FROM 'offset' VIRTUAL,
   `_rowtime` AS COALESCE(`observed_at`, `_received_at`),
-  WATERMARK FOR `_rowtime` AS `_received_at` - INTERVAL '0 00:10:10' DAY TO SECOND
+  WATERMARK FOR `_rowtime` AS FLOOR(`_received_at` TO SECOND) - INTERVAL '0 00:10:10' DAY TO SECOND
 ) WITH (
   'connector' = 'kafka',
   'topic' = 'demo.raw.river_stage',
@@ -70,9 +70,9 @@ FROM QualityTests(
   uid => 'river_stage_quality'
 );
 
-CREATE VIEW `river_stage__by_minute` AS
+CREATE VIEW `river_stage__by_block` AS
 SELECT
-  HEX(TIMESTAMPDIFF(MINUTE, TO_TIMESTAMP_LTZ(0, 3), `observed_at`)) AS `_minute`,
+  HEX(TIMESTAMPDIFF(MINUTE, TO_TIMESTAMP_LTZ(0, 3), `observed_at`) / 320) AS `_block`,
   *
 FROM `river_stage__tested`;
 
@@ -91,7 +91,8 @@ SELECT
   `disposition`,
   `rowtime`
 FROM Disposition(
-  input => TABLE `river_stage__by_minute` PARTITION BY (`_minute`, `station_id`, `observed_at`),
+  input => TABLE `river_stage__by_block` PARTITION BY (`_block`, `station_id`),
+  instant => CAST('observed_at' AS STRING),
   horizon_ms => CAST(86400000 AS BIGINT),
   on_time => DESCRIPTOR(`_rowtime`),
   uid => 'river_stage_disposition'

@@ -17,7 +17,7 @@ CREATE TABLE `raw_violation_event` (
   `_partition` INT METADATA FROM 'partition' VIRTUAL,
   `_offset` BIGINT METADATA FROM 'offset' VIRTUAL,
   `_rowtime` AS COALESCE(`observed_at`, `_received_at`),
-  WATERMARK FOR `_rowtime` AS `_received_at` - INTERVAL '0 00:02:10' DAY TO SECOND
+  WATERMARK FOR `_rowtime` AS FLOOR(`_received_at` TO SECOND) - INTERVAL '0 00:02:10' DAY TO SECOND
 ) WITH (
   'connector' = 'kafka',
   'topic' = 'demo.raw.violation_event',
@@ -86,6 +86,7 @@ SELECT
   `rowtime`
 FROM Disposition(
   input => TABLE `violation_event__flagged` PARTITION BY (`event_id`),
+  instant => CAST('' AS STRING),
   horizon_ms => CAST(86400000 AS BIGINT),
   on_time => DESCRIPTOR(`_rowtime`),
   uid => 'violation_event_disposition'

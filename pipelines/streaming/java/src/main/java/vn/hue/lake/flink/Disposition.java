@@ -8,10 +8,12 @@ import java.util.Optional;
 import java.util.stream.IntStream;
 import org.apache.flink.table.api.DataTypes;
 import org.apache.flink.table.api.ValidationException;
+import org.apache.flink.table.api.dataview.MapView;
 import org.apache.flink.table.catalog.DataTypeFactory;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.data.StringData;
+import org.apache.flink.table.data.TimestampData;
 import org.apache.flink.table.functions.ProcessTableFunction;
 import org.apache.flink.table.functions.SpecializedFunction;
 import org.apache.flink.table.functions.UserDefinedFunction;
@@ -32,23 +34,38 @@ import org.apache.flink.table.types.logical.utils.LogicalTypeChecks;
  *
  * <pre>{@code
  * SELECT * FROM Disposition(
- *     input => TABLE parsed PARTITION BY (station_id, observed_at),
+ *     input => TABLE parsed PARTITION BY (_block, station_id), instant => CAST('observed_at' AS STRING),
  *     horizon_ms => CAST(86400000 AS BIGINT), on_time => DESCRIPTOR(_rowtime), uid => 'river_stage_disposition')
  * }</pre>
  *
- * <p>The table is partitioned by the contract's full key and has the columns {@code _revision INT} (NULL is 0),
- * {@code _received_at TIMESTAMP_LTZ NOT NULL} (the arrival clock) and {@code _late BOOLEAN} (NULL is false). Its content
- * is every other column that is no key and whose name does not begin with {@code _}. All columns pass through;
- * {@code disposition} follows and, with {@code on_time}, {@code rowtime}. Rules: {@link DispositionLogic}.
+ * <p>A reading is a partition's rows of one {@code instant}, a column of the contract's key; with an empty name the
+ * partition is the reading. The partition says the rest of the key. It may also say in which block of time the instant
+ * lies: few readings then share a state, which is read and written whole, and RocksDB keeps neighbours in time together.
  *
- * <p>The state of a key is removed by the wall clock after twice the horizon plus one day: the second half and the day
- * are for a job that stood still and catches up. A longer outage wants a rebuild.
+ * <p>The table has the columns {@code _revision INT} (NULL is 0), {@code _received_at TIMESTAMP_LTZ NOT NULL} (the arrival
+ * clock) and {@code _late BOOLEAN} (NULL is false). Its content is every other column that is no key and whose name does
+ * not begin with {@code _}. All columns pass through; {@code disposition} follows and, with {@code on_time},
+ * {@code rowtime}. Rules: {@link DispositionLogic}.
+ *
+ * <p>State: {@value DispositionLogic#ENTRY} bytes a reading. A sender that reports far more often than its contract says
+ * fills a block; the readings beyond {@value #MAX_TOGETHER} then have an entry each, so that what a row costs is bounded.
+ * The state of a partition is removed by the wall clock twice the horizon plus one day after its last change: the second
+ * half and the day are for a job that stood still and catches up. A longer outage wants a rebuild.
  */
 public final class Disposition extends ProcessTableFunction<RowData> implements SpecializedFunction {
 
     private static final long serialVersionUID = 1L;
-    private static final int HORIZON_ARGUMENT = 1;
+    private static final int INSTANT_ARGUMENT = 1;
+    private static final int HORIZON_ARGUMENT = 2;
+    /** Entries of one state; twice to four times what the blocks of the contracts' cadences come to. */
+    static final int MAX_TOGETHER = 128;
+    /** The key of the readings that share an array; no instant is this one. */
+    private static final Long TOGETHER = Long.MIN_VALUE;
 
+    private static final int MICROS = 6;
+
+    private final int instantIndex;
+    private final int instantPrecision;
     private final int revisionIndex;
     private final int receivedAtIndex;
     private final int receivedAtPrecision;
@@ -56,10 +73,13 @@ public final class Disposition extends ProcessTableFunction<RowData> implements 
     private final ContentHash contentHash;
     /** Known to the specialised function, and only asked for while the job is planned. */
     private final transient DataType inputType;
+    private final DispositionLogic.Memory memory = new DispositionLogic.Memory();
     private transient Map<DispositionLogic.Disposition, RowData> outputs;
 
     /** For CREATE FUNCTION; the planner then calls {@link #specialize}. */
     public Disposition() {
+        instantIndex = -1;
+        instantPrecision = -1;
         revisionIndex = -1;
         receivedAtIndex = -1;
         receivedAtPrecision = -1;
@@ -68,7 +88,13 @@ public final class Disposition extends ProcessTableFunction<RowData> implements 
         inputType = null;
     }
 
-    private Disposition(TableColumns columns) {
+    private Disposition(String instant, TableColumns columns) {
+        instantIndex = instant.isEmpty() ? -1 : columns.require(instant, LogicalTypeRoot.TIMESTAMP_WITH_LOCAL_TIME_ZONE);
+        instantPrecision = instantIndex < 0 ? 0 : LogicalTypeChecks.getPrecision(columns.type(instantIndex));
+        if (instantPrecision > MICROS) {
+            throw new ValidationException("Disposition: column " + instant + " has type " + columns.type(instantIndex)
+                    + "; instants are told apart by the microsecond, declare TIMESTAMP_LTZ(6) or less.");
+        }
         revisionIndex = columns.require("_revision", LogicalTypeRoot.INTEGER);
         receivedAtIndex = columns.require("_received_at", LogicalTypeRoot.TIMESTAMP_WITH_LOCAL_TIME_ZONE);
         lateIndex = columns.require("_late", LogicalTypeRoot.BOOLEAN);
@@ -79,7 +105,7 @@ public final class Disposition extends ProcessTableFunction<RowData> implements 
         }
         receivedAtPrecision = LogicalTypeChecks.getPrecision(receivedAt);
         int[] content = IntStream.range(0, columns.count())
-                .filter(i -> !columns.name(i).startsWith("_") && !columns.isPartitionKey(i))
+                .filter(i -> !columns.name(i).startsWith("_") && !columns.isPartitionKey(i) && i != instantIndex)
                 .toArray();
         LogicalType[] types = IntStream.of(content).mapToObj(columns::type).toArray(LogicalType[]::new);
         for (int i = 0; i < content.length; i++) {
@@ -91,7 +117,11 @@ public final class Disposition extends ProcessTableFunction<RowData> implements 
 
     @Override
     public UserDefinedFunction specialize(SpecializedContext context) {
-        return new Disposition(TableColumns.of("Disposition", context.getCallContext()));
+        CallContext call = context.getCallContext();
+        String instant = call.getArgumentValue(INSTANT_ARGUMENT, String.class)
+                .orElseThrow(() -> new ValidationException("Disposition: instant must be a literal, the name of a column"
+                        + " or nothing; write CAST('observed_at' AS STRING)."));
+        return new Disposition(instant, TableColumns.of("Disposition", call));
     }
 
     /** Written out, since annotations know neither a table of internal rows nor a time to live that follows the call. */
@@ -99,10 +129,11 @@ public final class Disposition extends ProcessTableFunction<RowData> implements 
     public TypeInference getTypeInference(DataTypeFactory typeFactory) {
         LinkedHashMap<String, StateTypeStrategy> states = new LinkedHashMap<>();
         states.put("seen", new KeptForHorizon(TypeStrategies.explicit(
-                DataTypes.of(DispositionLogic.State.class).toDataType(typeFactory))));
+                MapView.newMapViewDataType(DataTypes.BIGINT().notNull(), DataTypes.BYTES().notNull()))));
         return TypeInference.newBuilder()
                 .staticArguments(
                         TableColumns.argument(inputType, StaticArgumentTrait.PASS_COLUMNS_THROUGH),
+                        StaticArgument.scalar("instant", DataTypes.STRING().notNull(), false),
                         StaticArgument.scalar("horizon_ms", DataTypes.BIGINT().notNull(), false))
                 .stateTypeStrategies(states)
                 .outputTypeStrategy(TypeStrategies.explicit(
@@ -111,16 +142,44 @@ public final class Disposition extends ProcessTableFunction<RowData> implements 
                 .build();
     }
 
-    /** Called by Flink for every row; the arguments are those of {@link #getTypeInference}. */
-    public void eval(DispositionLogic.State seen, RowData input, Long horizonMillis) {
-        DispositionLogic.Disposition decision = DispositionLogic.decide(
-                seen,
+    /**
+     * Called by Flink for every row; the arguments are those of {@link #getTypeInference}. A map, since Flink reads, converts
+     * and compares any other state for every row.
+     */
+    public void eval(MapView<Long, byte[]> seen, RowData input, String instant, Long horizonMillis) throws Exception {
+        long instantMicros = instantMicros(input);
+        Long key = TOGETHER;
+        byte[] before = seen.get(key);
+        if (DispositionLogic.size(before) >= MAX_TOGETHER && !DispositionLogic.knows(before, instantMicros)) {
+            key = instantMicros;
+            before = seen.get(key);
+        }
+        memory.readings = before;
+        DispositionLogic.Disposition decision = decide(memory, instantMicros, input, horizonMillis);
+        if (memory.readings != before) {
+            seen.put(key, memory.readings);
+        }
+        collect(output(decision));
+    }
+
+    private long instantMicros(RowData input) {
+        if (instantIndex < 0) {
+            return 0;
+        }
+        TimestampData instant = input.getTimestamp(instantIndex, instantPrecision);
+        return instant.getMillisecond() * 1000 + instant.getNanoOfMillisecond() / 1000;
+    }
+
+    private DispositionLogic.Disposition decide(
+            DispositionLogic.Memory memory, long instantMicros, RowData input, long horizonMillis) {
+        return DispositionLogic.decide(
+                memory,
+                instantMicros,
                 input.isNullAt(revisionIndex) ? 0 : input.getInt(revisionIndex),
                 contentHash.of(input),
                 input.getTimestamp(receivedAtIndex, receivedAtPrecision).getMillisecond(),
                 !input.isNullAt(lateIndex) && input.getBoolean(lateIndex),
                 horizonMillis);
-        collect(output(decision));
     }
 
     private RowData output(DispositionLogic.Disposition decision) {

@@ -1,12 +1,16 @@
 package vn.hue.lake.flink;
 
-import java.nio.ByteBuffer;
+import java.io.Serializable;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.nio.ByteOrder;
+import java.util.Arrays;
 
 /**
- * Decides whether a row is the first of its key, a repetition or a correction. Plain Java: no clock, no Flink.
+ * Decides whether a row is the first of its reading, a repetition or a correction. Plain Java: no clock, no Flink.
  *
- * <p>A key's first row, or one that arrives more than {@code horizonMillis} after it, is accepted and starts the memory
- * anew. Otherwise, by the source's revision number:
+ * <p>A reading's first row, or one that arrives more than {@code horizonMillis} after it, is accepted and starts the
+ * memory of it anew. Otherwise, by the source's revision number:
  *
  * <ul>
  *   <li>lower than the latest: {@code duplicate} (the source itself has replaced it);
@@ -15,6 +19,11 @@ import java.nio.ByteBuffer;
  * </ul>
  *
  * <p>Ages are differences of arrival clocks, never of the machine's: a rebuild from the raw topic decides the same.
+ *
+ * <p>The memory of several readings is one array of entries of {@value #ENTRY} bytes, in the order in which they came: an
+ * instant (microseconds since 1970), the arrival clock of the first row (milliseconds since 1970), the highest revision
+ * and the hash of one content seen at that revision. It lies in Flink's state as it is: decoding it into objects cost
+ * more than looking through it.
  */
 final class DispositionLogic {
 
@@ -36,69 +45,124 @@ final class DispositionLogic {
         }
     }
 
-    /** What is remembered of a key; public fields as Flink's state wants them. All NULL: never seen. */
-    public static class State {
-        /** The highest revision seen. */
-        public Integer revision;
-        /** The arrival clock of the first row, milliseconds since 1970. */
-        public Long firstSeenMillis;
-        /** Hashes of the contents seen at the highest revision, eight bytes each, the latest last. */
-        public byte[] contents;
+    /** What is remembered of some readings of one entity, as it goes in and comes out of a decision. */
+    static final class Memory implements Serializable {
+
+        private static final long serialVersionUID = 1L;
+
+        /** The entries, as the class says; NULL: none was seen. An array is never changed, it is replaced. */
+        byte[] readings;
     }
 
     /** More contents of one revision than any source sends on purpose; the oldest is forgotten. */
     static final int MAX_CONTENTS = 16;
 
+    static final int ENTRY = 3 * Long.BYTES + Integer.BYTES;
+
+    private static final int FIRST_SEEN = Long.BYTES;
+    private static final int CONTENT = 2 * Long.BYTES;
+    private static final int REVISION = 3 * Long.BYTES;
+    private static final VarHandle LONGS = MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.BIG_ENDIAN);
+    private static final VarHandle INTS = MethodHandles.byteArrayViewVarHandle(int[].class, ByteOrder.BIG_ENDIAN);
+
     private DispositionLogic() {}
 
-    /** Classifies one row and updates the state. */
+    /** Whether a reading of this instant is remembered here. */
+    static boolean knows(byte[] readings, long instantMicros) {
+        return readings != null && first(readings, instantMicros) >= 0;
+    }
+
+    /** How many contents are remembered. */
+    static int size(byte[] readings) {
+        return readings == null ? 0 : readings.length / ENTRY;
+    }
+
+    /** Classifies one row and updates the memory. */
     static Disposition decide(
-            State state, int revision, long content, long receivedAtMillis, boolean isLate, long horizonMillis) {
-        if (state.firstSeenMillis == null || receivedAtMillis - state.firstSeenMillis > horizonMillis) {
-            state.firstSeenMillis = receivedAtMillis;
-            remember(state, revision, content);
+            Memory memory,
+            long instantMicros,
+            int revision,
+            long content,
+            long receivedAtMillis,
+            boolean isLate,
+            long horizonMillis) {
+        byte[] readings = memory.readings;
+        int first = readings == null ? -1 : first(readings, instantMicros);
+        if (first < 0) {
+            memory.readings = appended(readings, instantMicros, receivedAtMillis, revision, content);
             return isLate ? Disposition.LATE : Disposition.ON_TIME;
         }
-        if (revision < state.revision) {
+        long firstSeenMillis = (long) LONGS.get(readings, first + FIRST_SEEN);
+        if (receivedAtMillis - firstSeenMillis > horizonMillis) {
+            byte[] others = without(readings, instantMicros);
+            memory.readings = appended(others, instantMicros, receivedAtMillis, revision, content);
+            return isLate ? Disposition.LATE : Disposition.ON_TIME;
+        }
+        int known = (int) INTS.get(readings, first + REVISION);
+        if (revision < known) {
             return Disposition.DUPLICATE;
         }
-        if (revision > state.revision) {
-            boolean isUnchanged = latest(state.contents) == content;
-            remember(state, revision, content);
-            return isUnchanged ? Disposition.DUPLICATE : Disposition.CORRECTED;
+        int count = 0;
+        boolean isSeen = false;
+        long latest = 0;
+        for (int at = first; at < readings.length; at += ENTRY) {
+            if ((long) LONGS.get(readings, at) == instantMicros) {
+                latest = (long) LONGS.get(readings, at + CONTENT);
+                isSeen |= latest == content;
+                count++;
+            }
         }
-        if (contains(state.contents, content)) {
+        if (revision > known) {
+            byte[] others = without(readings, instantMicros);
+            memory.readings = appended(others, instantMicros, firstSeenMillis, revision, content);
+            return latest == content ? Disposition.DUPLICATE : Disposition.CORRECTED;
+        }
+        if (isSeen) {
             return Disposition.DUPLICATE;
         }
-        state.contents = append(state.contents, content);
+        byte[] kept = count < MAX_CONTENTS ? readings : cut(readings, first);
+        memory.readings = appended(kept, instantMicros, firstSeenMillis, revision, content);
         return Disposition.CORRECTED;
     }
 
-    private static void remember(State state, int revision, long content) {
-        state.revision = revision;
-        state.contents = ByteBuffer.allocate(Long.BYTES).putLong(content).array();
-    }
-
-    private static long latest(byte[] contents) {
-        return ByteBuffer.wrap(contents).getLong(contents.length - Long.BYTES);
-    }
-
-    private static boolean contains(byte[] contents, long content) {
-        ByteBuffer seen = ByteBuffer.wrap(contents);
-        while (seen.hasRemaining()) {
-            if (seen.getLong() == content) {
-                return true;
+    /** The position of the first entry of an instant, -1 without one. */
+    private static int first(byte[] readings, long instantMicros) {
+        for (int at = 0; at < readings.length; at += ENTRY) {
+            if ((long) LONGS.get(readings, at) == instantMicros) {
+                return at;
             }
         }
-        return false;
+        return -1;
     }
 
-    /** A new array: the framework compares the state with what it read, to write only what changed. */
-    private static byte[] append(byte[] contents, long content) {
-        int kept = Math.min(contents.length, (MAX_CONTENTS - 1) * Long.BYTES);
-        return ByteBuffer.allocate(kept + Long.BYTES)
-                .put(contents, contents.length - kept, kept)
-                .putLong(content)
-                .array();
+    private static byte[] appended(
+            byte[] readings, long instantMicros, long firstSeenMillis, int revision, long content) {
+        int at = readings == null ? 0 : readings.length;
+        byte[] longer = readings == null ? new byte[ENTRY] : Arrays.copyOf(readings, at + ENTRY);
+        LONGS.set(longer, at, instantMicros);
+        LONGS.set(longer, at + FIRST_SEEN, firstSeenMillis);
+        LONGS.set(longer, at + CONTENT, content);
+        INTS.set(longer, at + REVISION, revision);
+        return longer;
+    }
+
+    /** A new array without the entry at this position. */
+    private static byte[] cut(byte[] readings, int position) {
+        byte[] shorter = Arrays.copyOf(readings, readings.length - ENTRY);
+        System.arraycopy(readings, position + ENTRY, shorter, position, shorter.length - position);
+        return shorter;
+    }
+
+    /** A new array without the entries of this instant. */
+    private static byte[] without(byte[] readings, long instantMicros) {
+        byte[] others = new byte[readings.length];
+        int length = 0;
+        for (int at = 0; at < readings.length; at += ENTRY) {
+            if ((long) LONGS.get(readings, at) != instantMicros) {
+                System.arraycopy(readings, at, others, length, ENTRY);
+                length += ENTRY;
+            }
+        }
+        return Arrays.copyOf(others, length);
     }
 }

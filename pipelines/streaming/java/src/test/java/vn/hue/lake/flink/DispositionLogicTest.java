@@ -1,10 +1,15 @@
 package vn.hue.lake.flink;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Random;
 import org.apache.flink.table.api.ValidationException;
 import org.apache.flink.table.data.DecimalData;
 import org.apache.flink.table.data.GenericRowData;
@@ -24,10 +29,16 @@ class DispositionLogicTest {
     private static final long HOUR = 3_600_000L;
     private static final long HORIZON = 24 * HOUR;
 
-    private final DispositionLogic.State state = new DispositionLogic.State();
+    private static final long MORNING = 1_761_570_000_000_000L;
+
+    private final DispositionLogic.Memory memory = new DispositionLogic.Memory();
 
     private String send(int revision, long content, long receivedAt, boolean late) {
-        return DispositionLogic.decide(state, revision, content, receivedAt, late, HORIZON).text();
+        return send(MORNING, revision, content, receivedAt, late);
+    }
+
+    private String send(long instant, int revision, long content, long receivedAt, boolean late) {
+        return DispositionLogic.decide(memory, instant, revision, content, receivedAt, late, HORIZON).text();
     }
 
     private String send(int revision, long content) {
@@ -37,7 +48,7 @@ class DispositionLogicTest {
     @Test
     void firstSightIsOnTimeOrLate() {
         assertEquals("on_time", send(0, 1));
-        state.firstSeenMillis = null;
+        memory.readings = null;
         assertEquals("late", send(0, 1, HOUR, true));
     }
 
@@ -82,7 +93,7 @@ class DispositionLogicTest {
         for (int content = 1; content <= DispositionLogic.MAX_CONTENTS; content++) {
             assertEquals("corrected", send(0, content));
         }
-        assertEquals(DispositionLogic.MAX_CONTENTS * Long.BYTES, state.contents.length);
+        assertEquals(DispositionLogic.MAX_CONTENTS, DispositionLogic.size(memory.readings));
         assertEquals("duplicate", send(0, 1));
         assertEquals("corrected", send(0, 0), "the oldest is forgotten");
     }
@@ -90,10 +101,50 @@ class DispositionLogicTest {
     @Test
     void duplicatesLeaveTheStateAsItIs() {
         send(0, 1);
-        byte[] contents = state.contents;
+        byte[] readings = memory.readings;
         send(0, 1, 5 * HOUR, true);
-        assertSame(contents, state.contents);
-        assertEquals(HOUR, state.firstSeenMillis);
+        assertSame(readings, memory.readings);
+    }
+
+    @Test
+    void anArrayThatWasReadIsNotChanged() {
+        send(0, 1);
+        send(MORNING + 1, 0, 1, HOUR, false);
+        for (int content = 2; content <= DispositionLogic.MAX_CONTENTS + 1; content++) {
+            byte[] before = memory.readings;
+            byte[] copy = before.clone();
+            assertEquals("corrected", send(0, content));
+            assertArrayEquals(copy, before);
+        }
+        byte[] before = memory.readings;
+        byte[] copy = before.clone();
+        assertEquals("corrected", send(7, 1));
+        assertArrayEquals(copy, before);
+    }
+
+    /** What is said of a reading does not depend on the others that share its state. */
+    @Test
+    void readingsOfOneStateAreToldApart() {
+        Random chance = new Random(334);
+        for (int round = 0; round < 50; round++) {
+            DispositionLogic.Memory shared = new DispositionLogic.Memory();
+            Map<Long, DispositionLogic.Memory> alone = new HashMap<>();
+            for (int row = 0; row < 400; row++) {
+                long instant = MORNING + chance.nextInt(8);
+                int revision = chance.nextInt(3);
+                long content = chance.nextInt(20);
+                long receivedAt = row * HOUR / 4;
+                boolean late = chance.nextBoolean();
+                assertEquals(
+                        DispositionLogic.decide(
+                                alone.computeIfAbsent(instant, key -> new DispositionLogic.Memory()),
+                                instant, revision, content, receivedAt, late, HORIZON),
+                        DispositionLogic.decide(shared, instant, revision, content, receivedAt, late, HORIZON));
+                assertTrue(DispositionLogic.knows(shared.readings, instant));
+            }
+            int entries = alone.values().stream().mapToInt(memory -> DispositionLogic.size(memory.readings)).sum();
+            assertEquals(entries, DispositionLogic.size(shared.readings));
+        }
     }
 
     private static final LogicalType[] TYPES = {
