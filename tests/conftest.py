@@ -1,8 +1,13 @@
 """Shared by all tests: marks by folder, an environment without our variables, and one installation of real servers."""
 
+import os
+
+# A worker of xdist says that its terminal has 80 columns, and a console asks when it is imported.
+for _size in ("COLUMNS", "LINES"):
+    os.environ.pop(_size, None)
+
 import gc
 import io
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
