@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3.11
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: help setup demo demo-all demo-clean test chaos lint format up down status
+.PHONY: help setup demo demo-all demo-clean test fuzz chaos lint format up down status
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -31,6 +31,9 @@ demo-clean: setup ## Forget the demo's data (services and downloads stay)
 test: setup ## Unit, integration and end-to-end tests
 	@$(BIN)/python -m pytest tests/unit -n 2
 	@$(BIN)/python -m pytest tests/integration tests/e2e tests/chaos
+
+fuzz: setup ## The laws of the unit tests on other examples each time
+	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/unit -n 2
 
 chaos: setup ## Twenty minutes of deaths and outages under load, beyond what make test kills
 	@$(BIN)/python -m pytest tests/chaos -m chaos

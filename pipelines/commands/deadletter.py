@@ -17,8 +17,9 @@ from rich.table import Table
 
 from pipelines.gateway.objects import open_store
 from pipelines.replay.kept import Letter, Place, kept, letters
-from pipelines.replay.resend import Decision, Resender
+from pipelines.replay.resend import Resender
 from pipelines.runtime.contracts import registry_of
+from pipelines.runtime.decision import Decision
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings

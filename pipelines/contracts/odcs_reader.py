@@ -454,7 +454,9 @@ class _Reader:
             if not name:
                 self._refuse("a property has no name", hint="name it", node=node)
                 continue
-            if spelled(name) in system.TYPES:
+            # A mart may publish such a column as its own field; what the platform adds is in no key and not classified.
+            is_own = node.data.get("primaryKey") or node.data.get("classification")
+            if spelled(name) in system.TYPES and not is_own:
                 self.notes.append(f"{node.where()}: the platform adds the column {name!r} to every row itself")
                 continue
             if node.data.get("transformSourceObjects") and node.data.get("partitioned") and name.endswith("_date"):

@@ -19,6 +19,7 @@ from pipelines.gateway.mqtt.connections import Connection, connections, set_conn
 from pipelines.gateway.mqtt.unbound import Unbound
 from pipelines.gateway.sources import Sources
 from pipelines.runtime.contracts import registry_of
+from pipelines.runtime.decision import Decision
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
@@ -34,6 +35,9 @@ Folders = Annotated[
     Path | None,
     typer.Option(envvar="LAKE_GATEWAY_INBOX", help="Folder with the inboxes of every namespace.", file_okay=False),
 ]
+
+By = Annotated[str, typer.Option(help="Who decides.")]
+Why = Annotated[str, typer.Option(help="Why.")]
 
 
 def check(inbox: Folders = None) -> None:
@@ -194,16 +198,34 @@ def show(message: Annotated[int, typer.Argument(help="Id, see `unbound list`.")]
 @unbound_app.command("replay")
 def replay(
     messages: Annotated[list[int] | None, typer.Argument(help="Ids; none means all.")] = None,
+    by: By = "",
+    why: Why = "",
 ) -> None:
-    """Have the gateway try again, after a source or binding was mended; what is taken then leaves the list."""
-    count = Unbound(Settings.load()).ask_again(messages or ())
+    """Have the gateway try again, after a source or binding was mended; what is taken then leaves the list.
+
+    Example: lake gateway unbound replay --by "Nguyễn An" --why "source thuy-van-1 was made"
+    """
+    count = Unbound(Settings.load()).ask_again(messages or (), Decision(by, why))
     _console.print(f"{count}: sẽ thử lại — will be tried again by the running gateway")
 
 
 @unbound_app.command("drop")
-def drop(messages: Annotated[list[int], typer.Argument(help="Ids, see `unbound list`.")]) -> None:
+def drop(
+    messages: Annotated[list[int], typer.Argument(help="Ids, see `unbound list`.")], by: By = "", why: Why = ""
+) -> None:
     """Forget messages and their bytes for ever."""
-    _console.print(f"{Unbound(Settings.load()).drop(messages)}: đã xoá — dropped")
+    _console.print(f"{Unbound(Settings.load()).drop(messages, Decision(by, why))}: đã xoá — dropped")
+
+
+@unbound_app.command("log")
+def log() -> None:
+    """Show who had kept messages tried again or dropped, and why."""
+    table = Table(title=f"unbound · {Settings.load().namespace}", title_justify="left")
+    for name in ("at", "action", "messages", "ids", "by", "why"):
+        table.add_column(name)
+    for each in Unbound(Settings.load()).decisions():
+        table.add_row(each.at[:19], each.action, str(each.messages), each.ids, each.decided_by, each.why)
+    _console.print(table)
 
 
 def _absolute(path: Path | None) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines.contracts.collectors import Collector
@@ -19,6 +21,7 @@ from pipelines.runtime.errors import LakeError
 
 log = logging.getLogger(__name__)
 _LOOK_S = 2.0
+_EXPIRE_S = 3600.0
 _INBOXES = "all inboxes"
 
 
@@ -49,6 +52,7 @@ class Collectors:
         self._begun: dict[str, tuple[Connection, Collector]] = {}
         self._problems: tuple[Told, ...] = ()
         self._kept: dict[tuple[str, str], int] = {}
+        self._expire_at = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="gateway-collectors", daemon=True)
 
@@ -86,11 +90,20 @@ class Collectors:
             if _INBOXES not in self._fronts:
                 problems += self._begin_inbox()
             try:
+                self._forget_old()
                 self._kept = self._unbound.counts()
-            except OSError as error:
+            except (OSError, LakeError) as error:
                 problems.append(Told("mqtt", "*", "unknown", f"kept messages cannot be counted: {error}"))
             self._problems = tuple(problems)
             self._stopping.wait(_LOOK_S)
+
+    def _forget_old(self) -> None:
+        """Let go of messages that nobody bound in time, once an hour; that is logged, and `unbound log` shows it."""
+        if time.monotonic() < self._expire_at:
+            return
+        self._expire_at = time.monotonic() + _EXPIRE_S
+        if gone := self._unbound.expire(datetime.now(UTC)):
+            log.warning("messages that nobody bound were kept for long enough", extra={"messages": gone})
 
     def _wanted(self, problems: list[Told]) -> dict[str, tuple[Connection, Collector]]:
         """The brokers that are configured now, each with what is subscribed to there."""

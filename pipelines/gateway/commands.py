@@ -123,7 +123,10 @@ def list_tokens() -> None:
         first = (source.name, source.agency, ", ".join(source.datasets), f"{source.rate_per_s:g}", source.origin)
         for number, token in enumerate(source.tokens):
             table.add_row(
-                *(first if number == 0 else [""] * 5), token.token_id, token.state(now), token.expires_at[:10]
+                *(first if number == 0 else [""] * 5),
+                token.token_id,
+                "ended" if source.is_ended else token.state(now),
+                token.expires_at[:10],
             )
     _console.print(table)
 
@@ -134,12 +137,24 @@ def revoke(
     token_id: Annotated[
         str | None, typer.Option("--token", help="One token of it (see `token list`); default: all.")
     ] = None,
+    end: Annotated[
+        bool, typer.Option("--end", help="End the source itself: by a broker or an inbox it may not send either.")
+    ] = False,
 ) -> None:
-    """End tokens of a source at once: a running gateway needs no restart."""
-    ended = sources.revoke(Settings.load(), source, token_id)
-    if not ended:
+    """End tokens of a source at once: a running gateway needs no restart.
+
+    Without a token a source may still send by a broker or an inbox, where others look after who may write. With --end
+    its messages are kept as unbound and its files wait, until `token create` lets it send again.
+    """
+    if end and token_id is not None:
+        raise LakeError("--token names one token, --end all of them and the source.", "Give one of the two.")
+    ended = sources.revoke(Settings.load(), source, token_id, ends=end)
+    if end:
+        typer.echo(f"Đã ngừng nguồn / the source has ended: {source}")
+    elif not ended:
         raise LakeError(f"{source} has no token that is not revoked already.", "See `lake gateway token list`.")
-    typer.echo(f"Đã thu hồi / revoked: {', '.join(ended)}")
+    if ended:
+        typer.echo(f"Đã thu hồi / revoked: {', '.join(ended)}")
 
 
 @gateway_app.command()

@@ -57,7 +57,8 @@ class Source:
     `name` stands in the header of every record that it sends. `origin` is what its records are (observed, replay,
     synthetic). `is_delegated`: it sends for other agencies than its own, which own the datasets. `datastreams` says
     for the ids of its SensorThings server which fields of a contract a Datastream stands for: id → {field: value},
-    with `dataset` among them.
+    with `dataset` among them. `is_ended`: it may send by no way, until it is given a token again; without
+    a token it may still send by a broker or an inbox.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Source:
     is_delegated: bool = False
     datastreams: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     tokens: tuple[Token, ...] = field(default=(), repr=False)
+    is_ended: bool = False
 
     @property
     def burst(self) -> float:
@@ -81,6 +83,10 @@ class Source:
 
 class Unauthorised(LakeError):
     """No token, or none that is valid; the text does not say which part was wrong."""
+
+
+class Ended(LakeError):
+    """The source was ended: it may send by no way, whether or not that way asks for a token."""
 
 
 class Sources:
@@ -114,13 +120,18 @@ class Sources:
         """The source with this name, for a front that knows its sender by other means.
 
         Raises:
+            Ended: somebody has ended it.
             LakeError: there is none; the text lists those there are.
         """
         self._refresh()
         try:
-            return self._by_name[name]
+            source = self._by_name[name]
         except KeyError:
             raise _no_source(name, self._by_name) from None
+        if source.is_ended:
+            remedy = f"It may send again when it has a new token: lake gateway token create {name}"
+            raise Ended(f"The source {name} was ended.", remedy)
+        return source
 
     def all(self) -> tuple[Source, ...]:
         """Every source, by name."""
@@ -168,12 +179,14 @@ def create_token(settings: Settings, registry: Registry, wanted: Source, life: t
             raise LakeError("A token lives longer than no time.", "Give --days a positive number.")
         digest = hashlib.sha256(secret.encode()).hexdigest()
         token = Token(token_id, digest, now.isoformat(), (now + life).isoformat())
-        sources[source.name] = replace(source, tokens=(*source.tokens, token))
+        sources[source.name] = replace(source, tokens=(*source.tokens, token), is_ended=False)
     return f"lake_{token_id}_{secret}"
 
 
-def revoke(settings: Settings, name: str, token_id: str | None = None) -> tuple[str, ...]:
+def revoke(settings: Settings, name: str, token_id: str | None = None, *, ends: bool = False) -> tuple[str, ...]:
     """Revoke one token of a source, or all of them; returns the ids that ended now.
+
+    With `ends` the source itself: it may not send by a broker or an inbox either.
 
     Raises:
         LakeError: no such source or token.
@@ -193,7 +206,7 @@ def revoke(settings: Settings, name: str, token_id: str | None = None) -> tuple[
         if token_id is not None and token_id not in {t.token_id for t in tokens}:
             known = ", ".join(t.token_id for t in tokens) or "none"
             raise LakeError(f"{name} has no token {token_id!r}.", f"Its tokens: {known}.")
-        sources[name] = replace(sources[name], tokens=tuple(tokens))
+        sources[name] = replace(sources[name], tokens=tuple(tokens), is_ended=ends or sources[name].is_ended)
     return tuple(ended)
 
 

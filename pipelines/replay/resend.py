@@ -21,31 +21,13 @@ from pipelines.gateway.envelope import RawRecord
 from pipelines.gateway.intake import Gateway
 from pipelines.gateway.publisher import Publisher
 from pipelines.replay.kept import Kept, Place, arrived, kept, note_resent
+from pipelines.runtime.decision import Decision
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Progress = Callable[[int], None]
 """Told how many records have been queued."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whose decision it is to send refused records again, and why."""
-
-    by: str
-    why: str
-
-    def __post_init__(self) -> None:
-        """Refuse an empty one.
-
-        Raises:
-            LakeError: no name or no reason.
-        """
-        if not self.by.strip() or not self.why.strip():
-            raise LakeError(
-                "Thiếu lý do hoặc người quyết định.", "Give --by and --why: sending again is somebody's decision."
-            )
 
 
 @dataclass(frozen=True)
@@ -107,8 +89,8 @@ class Resender:
                     "raw_partition": place.partition,
                     "raw_offset": place.offset,
                     "sent_at": at,
-                    "sent_by": decision.by.strip(),
-                    "why": decision.why.strip(),
+                    "sent_by": decision.by,
+                    "why": decision.why,
                     "replaced_payload": replacement is not None,
                 }
                 for place in sent

@@ -19,8 +19,9 @@ from pipelines.publishing.cap.rules import problems
 from pipelines.replay import cameras
 from pipelines.replay.catalog import make_replay
 from pipelines.replay.kept import letters
-from pipelines.replay.resend import Decision, Resender
+from pipelines.replay.resend import Resender
 from pipelines.replay.sender import send_replay
+from pipelines.runtime.decision import Decision
 from pipelines.runtime.launcher import LOG_NAME
 from pipelines.runtime.ports import service_folder
 from pipelines.runtime.servers.flink import TASKMANAGER

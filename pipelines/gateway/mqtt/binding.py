@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipelines.contracts.collectors import DATASET, SOURCE, Collector
-from pipelines.gateway.sources import Source, Sources
+from pipelines.gateway.sources import Ended, Source, Sources
 from pipelines.gateway.submission import NotAllowed, Oversized, UnknownDataset, UnknownFormat
 from pipelines.runtime.errors import LakeError
 
-UNKNOWN_TOPIC, UNKNOWN_SOURCE, FAILED = "unknown_topic", "unknown_source", "failed"
+UNKNOWN_TOPIC, UNKNOWN_SOURCE, ENDED_SOURCE, FAILED = "unknown_topic", "unknown_source", "ended_source", "failed"
 _REASONS: dict[type[BaseException], str] = {
     UnknownDataset: "unknown_dataset",
     NotAllowed: "not_allowed",
@@ -50,7 +50,7 @@ class Router:
         """Where a message on a topic goes; its own content type, if it has one, goes before that of the binding.
 
         Raises:
-            NotBound: no binding matches, or the source is not known in this namespace.
+            NotBound: no binding matches, or the source is not known in this namespace or was ended.
             LakeError, OSError: the sources cannot be read now.
         """
         for binding, pattern in self._patterns:
@@ -61,6 +61,8 @@ class Router:
             dataset = binding.dataset or values.pop(DATASET)
             try:
                 source = self._sources.named(name)
+            except Ended as error:
+                raise NotBound(ENDED_SOURCE, error.what, error.remedy) from None
             except LakeError as error:
                 # A list of sources that cannot be read is not the message's fault.
                 self._sources.all()

@@ -52,7 +52,7 @@ class SecondTries:
         except (NotBound, IntakeError) as error:
             failure = error
         if failure is None:
-            self._unbound.drop([kept.id])
+            self._unbound.settle(kept.id)
             self._taken()
         elif isinstance(failure, Busy | Throttled):
             raise failure

@@ -3,6 +3,9 @@
 A broker knows no way to give a message back to its sender. What cannot be bound is acknowledged once it is kept here:
 the bytes encrypted in the object store (they may be personal, nobody knows), a row with topic and reason in SQLite.
 The same bytes on the same topic are one row with a count, so that a device that repeats itself does not fill the disk.
+
+Nobody forgets one unseen: who had messages tried again or dropped, and why, stands beside them for good, and so does
+what went because it was too old. A message may be personal, so that it is not kept for longer than raw data are.
 """
 
 from __future__ import annotations
@@ -11,21 +14,28 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pipelines.gateway.objects import open_store
+from pipelines.runtime.decision import Decision
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
 FOLDER = "_unbound"
 """Where the bytes lie in the object store, beside those of the datasets."""
 LIMIT_BYTES = 1024 * 1024 * 1024
+KEPT_FOR = timedelta(days=30)
+"""From the last time that a message came; what the contracts say of bronze, at most."""
 _SCHEMA = """
 create table if not exists message (
     id integer primary key autoincrement, collector text not null, topic text not null, media_type text not null,
     ref text not null, size_bytes integer not null, reason text not null, detail text not null,
     first_at text not null, last_at text not null, times integer not null default 1, again integer not null default 0,
     unique (collector, topic, media_type, ref)
+);
+create table if not exists decision (
+    at text not null, action text not null, messages integer not null, ids text not null, decided_by text not null,
+    why text not null
 );
 """
 _KEEP = """
@@ -59,6 +69,18 @@ class Kept:
     again: int
 
 
+@dataclass(frozen=True)
+class Taken:
+    """One decision about kept messages: when (ISO 8601 UTC), replay or drop, how many, which, by whom and why."""
+
+    at: str
+    action: str
+    messages: int
+    ids: str
+    decided_by: str
+    why: str
+
+
 class UnboundFull(LakeError):
     """No more bytes are kept; what comes stays at the broker."""
 
@@ -75,7 +97,7 @@ class Unbound:
         self._settings = settings
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._open() as db:
-            db.execute(_SCHEMA)
+            db.executescript(_SCHEMA)
         self._path.chmod(0o600)
         self._used = self.size_bytes()
 
@@ -128,24 +150,46 @@ class Unbound:
         """
         return open_store(self._settings).get(kept.ref)
 
-    def ask_again(self, ids: Sequence[int]) -> int:
+    def ask_again(self, ids: Sequence[int], decision: Decision) -> int:
         """Ask the running gateway for a second try, or the next one; without ids for all. Returns how many."""
         with self._open() as db:
-            if not ids:
-                return db.execute("update message set again = 1").rowcount
-            return sum(db.execute("update message set again = 1 where id = ?", (one,)).rowcount for one in ids)
+            if ids:
+                count = sum(db.execute("update message set again = 1 where id = ?", (one,)).rowcount for one in ids)
+            else:
+                count = db.execute("update message set again = 1").rowcount
+            _note(db, "replay", count, ids, decision)
+        return count
 
-    def drop(self, ids: Sequence[int]) -> int:
-        """Forget messages and their bytes; returns how many."""
-        dropped = 0
-        for one in ids:
-            for kept in self._select("id = ?", (one,)):
-                with self._open() as db:
-                    dropped += db.execute("delete from message where id = ?", (kept.id,)).rowcount
-                    shared = db.execute("select 1 from message where ref = ? limit 1", (kept.ref,)).fetchone()
-                if not shared:
-                    (self._settings.object_root / kept.ref).unlink(missing_ok=True)
+    def drop(self, ids: Sequence[int], decision: Decision) -> int:
+        """Forget messages and their bytes for ever; returns how many."""
+        dropped = sum(self.settle(one) for one in ids)
+        with self._open() as db:
+            _note(db, "drop", dropped, ids, decision)
         return dropped
+
+    def expire(self, now: datetime) -> int:
+        """Forget what has not come again for :data:`KEPT_FOR`; returns how many."""
+        old = [kept.id for kept in self._select("last_at < ?", ((now - KEPT_FOR).isoformat(),))]
+        return self.drop(old, Decision("lake gateway", f"kept for {KEPT_FOR.days} days")) if old else 0
+
+    def decisions(self) -> tuple[Taken, ...]:
+        """What was decided about kept messages, the oldest first."""
+        with self._open() as db:
+            rows = db.execute(
+                "select at, action, messages, ids, decided_by, why from decision order by rowid"
+            ).fetchall()
+        return tuple(Taken(*row) for row in rows)
+
+    def settle(self, message: int) -> int:
+        """Take a message that is safe elsewhere, or no use, off the list, with its bytes; 0 when it is not there."""
+        gone = 0
+        for kept in self._select("id = ?", (message,)):
+            with self._open() as db:
+                gone = db.execute("delete from message where id = ?", (kept.id,)).rowcount
+                shared = db.execute("select 1 from message where ref = ? limit 1", (kept.ref,)).fetchone()
+            if not shared:
+                (self._settings.object_root / kept.ref).unlink(missing_ok=True)
+        return gone
 
     def _select(self, condition: str, values: Sequence[object] = ()) -> tuple[Kept, ...]:
         with self._open() as db:
@@ -167,3 +211,9 @@ class Unbound:
             raise OSError(f"{self._path}: {error}") from error
         finally:
             db.close()
+
+
+def _note(db: sqlite3.Connection, action: str, count: int, ids: Sequence[int], decision: Decision) -> None:
+    named = ", ".join(map(str, ids)) or "all"
+    row = (datetime.now(UTC).isoformat(), action, count, named, decision.by, decision.why)
+    db.execute("insert into decision (at, action, messages, ids, decided_by, why) values (?, ?, ?, ?, ?, ?)", row)

@@ -15,12 +15,14 @@ from pipelines.contracts.registry import Registry
 from pipelines.gateway.mqtt.connections import Connection, set_connection
 from pipelines.gateway.mqtt.unbound import Unbound
 from pipelines.gateway.sources import Source, create_token
+from pipelines.runtime.decision import Decision
 from pipelines.runtime.ports import is_free
 
 from .conftest import GatewayProcess
 from .mqtt_broker import PASSWORD, USER, Broker, Device
 from .test_outages import in_kafka, kafka_frozen, numbers, readings
 
+BY_AN = Decision("An", "kiểm thử")
 TOPIC = "hue/v1/test-1/river_stage"
 Start = Callable[..., GatewayProcess]
 Wait = Callable[..., None]
@@ -169,10 +171,10 @@ def test_what_has_no_place_is_kept_and_counted_and_can_be_sent_again(
     assert 'lake_gateway_collector_events_total{event="qos0",kind="mqtt",name="field"} 2.0' in metrics
     assert 'lake_gateway_collector_events_total{event="empty",kind="mqtt",name="field"} 1.0' in metrics
     create_token(gateway.settings, registry, Source("nobody", "H57.NNMT", ("river_stage",)))
-    assert unbound.ask_again(()) == 4
+    assert unbound.ask_again((), BY_AN) == 4
     wait_until(lambda: len(in_kafka(gateway.settings)) == 2, what="the mended one is sent")
     wait_until(lambda: not any(each.again for each in unbound.all()), what="the others were tried")
     assert {each.reason for each in unbound.all()} == {"unknown_dataset", "not_allowed", "unknown_format"}
-    assert unbound.drop([each.id for each in unbound.all()]) == 3
+    assert unbound.drop([each.id for each in unbound.all()], BY_AN) == 3
     assert list((gateway.settings.object_root / "_unbound").iterdir()) == []
     device.close()

@@ -368,6 +368,15 @@ def test_any_contract_comes_back_from_its_odcs_form(one: Generated) -> None:
     assert {change.kind.name for change in differences} <= NOT_SAID, list(map(str, differences))
 
 
+def test_a_field_that_is_called_like_a_column_of_the_platform_comes_back(tmp_path: Path, registry: Registry) -> None:
+    text = yaml_file(odcs.contract(registry.dataset("fct_river_stage"), registry))
+    assert "qc_flag" in [next(iter(field)) for field in _one(tmp_path, text, registry).contract["fields"]]
+    stream = yaml_file(odcs.contract(registry.dataset("river_stage"), registry))
+    draft = _one(tmp_path, stream, registry)
+    assert "qc_flag" not in str(draft.contract["fields"])
+    assert any("the platform adds the column 'qc_flag'" in note for note in draft.notes)
+
+
 def test_an_end_and_what_is_replaced_come_back(tmp_path: Path, two_majors: Registry) -> None:
     drafts = {d.id: _one(tmp_path, yaml_file(odcs.contract(d, two_majors)), two_majors) for d in two_majors.datasets}
     assert drafts["river_stage"].contract["end_date"] == "2027-06-30"

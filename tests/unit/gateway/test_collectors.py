@@ -81,10 +81,16 @@ def test_messages_without_a_place_are_looked_at_by_commands(lake: Run, settings:
     assert '{"a": 1}' in shown.output
     assert "unknown_source: There is no source 'gw-9'." in shown.stderr
     assert "There is no message 7" in error_of(lake("unbound", "show", 7))
-    assert "1: " in lake("unbound", "replay").output
+    assert "--by and --why" in error_of(lake("unbound", "replay"))
+    assert "--by and --why" in error_of(lake("unbound", "drop", 1, "--by", "An"))
+    assert [each.again for each in unbound.all()] == [0]
+    assert "1: " in lake("unbound", "replay", "--by", "An", "--why", "nguồn đã tạo").output
     assert [each.again for each in unbound.all()] == [1]
-    assert "1: " in lake("unbound", "drop", 1).output
+    assert "1: " in lake("unbound", "drop", 1, "--by", " Bình ", "--why", "thiết bị thử").output
     assert unbound.all() == ()
+    said = [(each.action, each.messages, each.ids, each.decided_by, each.why) for each in unbound.decisions()]
+    assert said == [("replay", 1, "all", "An", "nguồn đã tạo"), ("drop", 1, "1", "Bình", "thiết bị thử")]
+    assert "thiết bị thử" in lake("unbound", "log").output
 
 
 def test_brokers_and_inboxes_are_followed_without_a_restart_and_stand_in_the_status(

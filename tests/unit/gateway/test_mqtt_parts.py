@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -23,15 +24,17 @@ from pipelines.gateway.given import completed
 from pipelines.gateway.mqtt.acks import Acks
 from pipelines.gateway.mqtt.binding import Bound, NotBound, Router
 from pipelines.gateway.mqtt.connections import Connection, connections, set_connection
-from pipelines.gateway.mqtt.unbound import Unbound, UnboundFull
-from pipelines.gateway.sources import Source, Sources, create_token, sources_path
+from pipelines.gateway.mqtt.unbound import KEPT_FOR, Unbound, UnboundFull
+from pipelines.gateway.sources import Source, Sources, create_token, revoke, sources_path
 from pipelines.gateway.submission import Submission
+from pipelines.runtime.decision import Decision
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
 from .test_core import RECEIVED, reading, spooled
 
 SOURCE = Source("gw-1", "H57.NNMT", ("river_stage", "rain_gauge"))
+BY_AN = Decision("An", "kiểm thử")
 COLLECTOR = Collector.model_validate(
     {
         "id": "field",
@@ -129,12 +132,37 @@ def test_the_same_message_is_kept_once_and_counted(settings: Settings) -> None:
     assert unbound.counts() == {("field", "unknown_source"): 1, ("field", "unknown_topic"): 1}
     with pytest.raises(UnboundFull, match="lake gateway unbound list"):
         unbound.keep("field", "a/b", "", b"123", "unknown_topic", "where?")
-    assert Unbound(settings).drop([first.id]) == 1
+    assert Unbound(settings).drop([first.id], BY_AN) == 1
     unbound.keep("field", "a/b", "", b"12345678"[:7], "unknown_topic", "where?")
     assert unbound.asked_again("field") == ()
-    assert Unbound(settings).ask_again([second.id, 99]) == 1
+    assert Unbound(settings).ask_again([second.id, 99], BY_AN) == 1
     assert [each.id for each in unbound.asked_again("field")] == [second.id]
     assert unbound.asked_again("other") == ()
+
+
+def test_what_nobody_bound_goes_after_thirty_days_and_that_is_noted(settings: Settings) -> None:
+    unbound = Unbound(settings)
+    unbound.keep("field", "a", "", b"1", "unknown_topic", "")
+    came = datetime.fromisoformat(unbound.all()[0].last_at)
+    assert unbound.expire(came + KEPT_FOR) == 0
+    assert unbound.decisions() == ()
+    assert unbound.expire(came + KEPT_FOR + timedelta(seconds=1)) == 1
+    assert unbound.all() == ()
+    assert [(each.action, each.messages, each.why) for each in unbound.decisions()] == [("drop", 1, "kept for 30 days")]
+    assert not [path for path in (settings.object_root / "_unbound").rglob("*") if path.is_file()]
+
+
+def test_a_source_that_was_ended_sends_by_no_way_and_one_without_a_token_by_this_one(
+    router: Router, settings: Settings, registry: Registry
+) -> None:
+    revoke(settings, "gw-1")
+    assert router.bind("hue/v1/gw-1/tide", None).source.name == "gw-1"
+    revoke(settings, "gw-1", ends=True)
+    with pytest.raises(NotBound, match=r"The source gw-1 was ended\. .*lake gateway token create gw-1") as caught:
+        router.bind("hue/v1/gw-1/tide", None)
+    assert caught.value.reason == "ended_source"
+    create_token(settings, registry, Source("gw-1", "", ()))
+    assert router.bind("hue/v1/gw-1/tide", None).source.name == "gw-1"
 
 
 def test_bytes_of_an_unknown_class_are_encrypted(settings: Settings) -> None:

@@ -15,7 +15,8 @@ from pipelines.contracts.registry import Registry
 from pipelines.gateway.objects import ObjectStore
 from pipelines.landing.tables import bronze_spec, quality_spec
 from pipelines.replay.kept import Place, arrived, kept, letters, note_resent
-from pipelines.replay.resend import Decision, Resender
+from pipelines.replay.resend import Resender
+from pipelines.runtime.decision import Decision
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
