@@ -198,7 +198,7 @@ def _until_written(
 ) -> float:
     """Read the CPU time when the last row was written: all are there, or no more came for a while.
 
-    An engine whose clock runs over both partitions may call records late that are not, and never write their windows.
+    An engine may call records late that are not, and never write their windows.
     """
     last, cpu_s, changed = -1, 0.0, time.monotonic()
     began = changed

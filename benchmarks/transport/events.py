@@ -38,7 +38,7 @@ class Load:
     cadence_s: float
     lanes: int = 4
     seed: int = 334
-    partitions: int = 2
+    partitions: int = 1
 
     @property
     def entities(self) -> int:
