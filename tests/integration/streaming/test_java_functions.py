@@ -202,6 +202,21 @@ def test_a_crowd_of_readings_in_one_block_is_told_apart_like_any_other(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_a_crowd_is_found_again_after_what_it_stood_beside_was_replaced(
+    flink: TableEnvironment, tmp_path: Path, backend: str
+) -> None:
+    """A new revision forgets the contents of the one before: there is room in the block, but not for who is known."""
+    flink.get_config().set("state.backend.type", backend)
+    contents = [("a", 0, float(n), 0, 600 + n) for n in range(16)]
+    crowd = [("a", second, 1.0, 0, 700 + second) for second in range(1, 300)]
+    again = [(*row[:4], 1100 + n) for n, row in enumerate(crowd)]
+    view = _disposed(flink, _parsed(flink, tmp_path, [*contents, *crowd, ("a", 0, 99.0, 1, 1050), *again]))
+    said = [disposition for _, disposition in sorted(collect(flink, f"SELECT `_raw_offset`, disposition FROM {view}"))]
+    assert said[len(contents) + len(crowd)] == "corrected"
+    assert set(said[-len(again) :]) == {"duplicate"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_without_an_instant_the_partition_is_the_reading(flink: TableEnvironment, tmp_path: Path, backend: str) -> None:
     flink.get_config().set("state.backend.type", backend)
     parsed = _parsed(

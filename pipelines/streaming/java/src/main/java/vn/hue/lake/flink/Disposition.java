@@ -48,17 +48,15 @@ import org.apache.flink.table.types.logical.utils.LogicalTypeChecks;
  * {@code rowtime}. Rules: {@link DispositionLogic}.
  *
  * <p>State: {@value DispositionLogic#ENTRY} bytes a reading. A sender that reports far more often than its contract says
- * fills a block; the readings beyond {@value #MAX_TOGETHER} then have an entry each, so that what a row costs is bounded.
- * The state of a partition is removed by the wall clock twice the horizon plus one day after its last change: the second
- * half and the day are for a job that stood still and catches up. A longer outage wants a rebuild.
+ * fills a block; the readings beyond {@value DispositionLogic#CROWD} then have a state each, so that what a row costs is
+ * bounded. A state is removed by the wall clock twice the horizon plus one day after its last change: the second half and
+ * the day are for a job that stood still and catches up. A longer outage wants a rebuild.
  */
 public final class Disposition extends ProcessTableFunction<RowData> implements SpecializedFunction {
 
     private static final long serialVersionUID = 1L;
     private static final int INSTANT_ARGUMENT = 1;
     private static final int HORIZON_ARGUMENT = 2;
-    /** Entries of one state; twice to four times what the blocks of the contracts' cadences come to. */
-    static final int MAX_TOGETHER = 128;
     /** The key of the readings that share an array; no instant is this one. */
     private static final Long TOGETHER = Long.MIN_VALUE;
 
@@ -73,7 +71,6 @@ public final class Disposition extends ProcessTableFunction<RowData> implements 
     private final ContentHash contentHash;
     /** Known to the specialised function, and only asked for while the job is planned. */
     private final transient DataType inputType;
-    private final DispositionLogic.Memory memory = new DispositionLogic.Memory();
     private transient Map<DispositionLogic.Disposition, RowData> outputs;
 
     /** For CREATE FUNCTION; the planner then calls {@link #specialize}. */
@@ -149,13 +146,20 @@ public final class Disposition extends ProcessTableFunction<RowData> implements 
     public void eval(MapView<Long, byte[]> seen, RowData input, String instant, Long horizonMillis) throws Exception {
         long instantMicros = instantMicros(input);
         Long key = TOGETHER;
-        byte[] before = seen.get(key);
-        if (DispositionLogic.size(before) >= MAX_TOGETHER && !DispositionLogic.knows(before, instantMicros)) {
+        DispositionLogic.Memory memory = new DispositionLogic.Memory(seen.get(key));
+        if (memory.isCrowded() && !memory.knows(instantMicros)) {
             key = instantMicros;
-            before = seen.get(key);
+            memory = new DispositionLogic.Memory(seen.get(key));
         }
-        memory.readings = before;
-        DispositionLogic.Disposition decision = decide(memory, instantMicros, input, horizonMillis);
+        byte[] before = memory.readings;
+        DispositionLogic.Disposition decision = DispositionLogic.decide(
+                memory,
+                instantMicros,
+                input.isNullAt(revisionIndex) ? 0 : input.getInt(revisionIndex),
+                contentHash.of(input),
+                input.getTimestamp(receivedAtIndex, receivedAtPrecision).getMillisecond(),
+                !input.isNullAt(lateIndex) && input.getBoolean(lateIndex),
+                horizonMillis);
         if (memory.readings != before) {
             seen.put(key, memory.readings);
         }
@@ -168,18 +172,6 @@ public final class Disposition extends ProcessTableFunction<RowData> implements 
         }
         TimestampData instant = input.getTimestamp(instantIndex, instantPrecision);
         return instant.getMillisecond() * 1000 + instant.getNanoOfMillisecond() / 1000;
-    }
-
-    private DispositionLogic.Disposition decide(
-            DispositionLogic.Memory memory, long instantMicros, RowData input, long horizonMillis) {
-        return DispositionLogic.decide(
-                memory,
-                instantMicros,
-                input.isNullAt(revisionIndex) ? 0 : input.getInt(revisionIndex),
-                contentHash.of(input),
-                input.getTimestamp(receivedAtIndex, receivedAtPrecision).getMillisecond(),
-                !input.isNullAt(lateIndex) && input.getBoolean(lateIndex),
-                horizonMillis);
     }
 
     private RowData output(DispositionLogic.Disposition decision) {

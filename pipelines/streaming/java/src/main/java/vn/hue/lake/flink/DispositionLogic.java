@@ -1,6 +1,5 @@
 package vn.hue.lake.flink;
 
-import java.io.Serializable;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteOrder;
@@ -45,13 +44,78 @@ final class DispositionLogic {
         }
     }
 
-    /** What is remembered of some readings of one entity, as it goes in and comes out of a decision. */
-    static final class Memory implements Serializable {
+    /**
+     * What is remembered of some readings of one entity. An array is never changed, it is replaced.
+     *
+     * <p>One that has come to {@value #CROWD} entries takes no further readings, and says so for good by its first entry:
+     * they are remembered elsewhere, and would be new again here once a replaced content made room.
+     */
+    static final class Memory {
 
-        private static final long serialVersionUID = 1L;
-
-        /** The entries, as the class says; NULL: none was seen. An array is never changed, it is replaced. */
+        /** The entries, as {@link DispositionLogic} says; empty: none was seen. */
         byte[] readings;
+
+        /** Reads what lay in the state; NULL is an empty memory. */
+        Memory(byte[] stored) {
+            readings = stored == null ? NONE : stored;
+        }
+
+        /** Whether only readings that it knows belong here. */
+        boolean isCrowded() {
+            return readings.length > 0 && (long) LONGS.get(readings, 0) == CROWDED;
+        }
+
+        /** Whether a reading of this instant is remembered here. */
+        boolean knows(long instantMicros) {
+            return first(instantMicros) >= 0;
+        }
+
+        /** How many contents are remembered. */
+        int size() {
+            return readings.length / ENTRY - (isCrowded() ? 1 : 0);
+        }
+
+        /** The position of the first entry of an instant, -1 without one. */
+        private int first(long instantMicros) {
+            for (int at = 0; at < readings.length; at += ENTRY) {
+                if ((long) LONGS.get(readings, at) == instantMicros) {
+                    return at;
+                }
+            }
+            return -1;
+        }
+
+        private void append(long instantMicros, long firstSeenMillis, int revision, long content) {
+            boolean becomesCrowded = !isCrowded() && size() + 1 >= CROWD;
+            int shift = becomesCrowded ? ENTRY : 0;
+            byte[] longer = new byte[shift + readings.length + ENTRY];
+            if (becomesCrowded) {
+                LONGS.set(longer, 0, CROWDED);
+            }
+            System.arraycopy(readings, 0, longer, shift, readings.length);
+            int at = longer.length - ENTRY;
+            LONGS.set(longer, at, instantMicros);
+            LONGS.set(longer, at + FIRST_SEEN, firstSeenMillis);
+            LONGS.set(longer, at + CONTENT, content);
+            INTS.set(longer, at + REVISION, revision);
+            readings = longer;
+        }
+
+        /** Forgets the oldest entries of an instant, at most so many. */
+        private void forget(long instantMicros, int most) {
+            byte[] others = new byte[readings.length];
+            int length = 0;
+            int left = most;
+            for (int at = 0; at < readings.length; at += ENTRY) {
+                if (left > 0 && (long) LONGS.get(readings, at) == instantMicros) {
+                    left--;
+                    continue;
+                }
+                System.arraycopy(readings, at, others, length, ENTRY);
+                length += ENTRY;
+            }
+            readings = Arrays.copyOf(others, length);
+        }
     }
 
     /** More contents of one revision than any source sends on purpose; the oldest is forgotten. */
@@ -59,6 +123,13 @@ final class DispositionLogic {
 
     static final int ENTRY = 3 * Long.BYTES + Integer.BYTES;
 
+    /** Entries that share an array; twice to four times what the blocks of the contracts' cadences come to. */
+    static final int CROWD = 128;
+
+    /** Stands for an instant in the first entry of a crowded array; no instant is this one. */
+    private static final long CROWDED = Long.MIN_VALUE;
+
+    private static final byte[] NONE = new byte[0];
     private static final int FIRST_SEEN = Long.BYTES;
     private static final int CONTENT = 2 * Long.BYTES;
     private static final int REVISION = 3 * Long.BYTES;
@@ -66,16 +137,6 @@ final class DispositionLogic {
     private static final VarHandle INTS = MethodHandles.byteArrayViewVarHandle(int[].class, ByteOrder.BIG_ENDIAN);
 
     private DispositionLogic() {}
-
-    /** Whether a reading of this instant is remembered here. */
-    static boolean knows(byte[] readings, long instantMicros) {
-        return readings != null && first(readings, instantMicros) >= 0;
-    }
-
-    /** How many contents are remembered. */
-    static int size(byte[] readings) {
-        return readings == null ? 0 : readings.length / ENTRY;
-    }
 
     /** Classifies one row and updates the memory. */
     static Disposition decide(
@@ -86,16 +147,16 @@ final class DispositionLogic {
             long receivedAtMillis,
             boolean isLate,
             long horizonMillis) {
-        byte[] readings = memory.readings;
-        int first = readings == null ? -1 : first(readings, instantMicros);
+        int first = memory.first(instantMicros);
         if (first < 0) {
-            memory.readings = appended(readings, instantMicros, receivedAtMillis, revision, content);
+            memory.append(instantMicros, receivedAtMillis, revision, content);
             return isLate ? Disposition.LATE : Disposition.ON_TIME;
         }
+        byte[] readings = memory.readings;
         long firstSeenMillis = (long) LONGS.get(readings, first + FIRST_SEEN);
         if (receivedAtMillis - firstSeenMillis > horizonMillis) {
-            byte[] others = without(readings, instantMicros);
-            memory.readings = appended(others, instantMicros, receivedAtMillis, revision, content);
+            memory.forget(instantMicros, Integer.MAX_VALUE);
+            memory.append(instantMicros, receivedAtMillis, revision, content);
             return isLate ? Disposition.LATE : Disposition.ON_TIME;
         }
         int known = (int) INTS.get(readings, first + REVISION);
@@ -113,56 +174,17 @@ final class DispositionLogic {
             }
         }
         if (revision > known) {
-            byte[] others = without(readings, instantMicros);
-            memory.readings = appended(others, instantMicros, firstSeenMillis, revision, content);
+            memory.forget(instantMicros, Integer.MAX_VALUE);
+            memory.append(instantMicros, firstSeenMillis, revision, content);
             return latest == content ? Disposition.DUPLICATE : Disposition.CORRECTED;
         }
         if (isSeen) {
             return Disposition.DUPLICATE;
         }
-        byte[] kept = count < MAX_CONTENTS ? readings : cut(readings, first);
-        memory.readings = appended(kept, instantMicros, firstSeenMillis, revision, content);
+        if (count == MAX_CONTENTS) {
+            memory.forget(instantMicros, 1);
+        }
+        memory.append(instantMicros, firstSeenMillis, revision, content);
         return Disposition.CORRECTED;
-    }
-
-    /** The position of the first entry of an instant, -1 without one. */
-    private static int first(byte[] readings, long instantMicros) {
-        for (int at = 0; at < readings.length; at += ENTRY) {
-            if ((long) LONGS.get(readings, at) == instantMicros) {
-                return at;
-            }
-        }
-        return -1;
-    }
-
-    private static byte[] appended(
-            byte[] readings, long instantMicros, long firstSeenMillis, int revision, long content) {
-        int at = readings == null ? 0 : readings.length;
-        byte[] longer = readings == null ? new byte[ENTRY] : Arrays.copyOf(readings, at + ENTRY);
-        LONGS.set(longer, at, instantMicros);
-        LONGS.set(longer, at + FIRST_SEEN, firstSeenMillis);
-        LONGS.set(longer, at + CONTENT, content);
-        INTS.set(longer, at + REVISION, revision);
-        return longer;
-    }
-
-    /** A new array without the entry at this position. */
-    private static byte[] cut(byte[] readings, int position) {
-        byte[] shorter = Arrays.copyOf(readings, readings.length - ENTRY);
-        System.arraycopy(readings, position + ENTRY, shorter, position, shorter.length - position);
-        return shorter;
-    }
-
-    /** A new array without the entries of this instant. */
-    private static byte[] without(byte[] readings, long instantMicros) {
-        byte[] others = new byte[readings.length];
-        int length = 0;
-        for (int at = 0; at < readings.length; at += ENTRY) {
-            if ((long) LONGS.get(readings, at) != instantMicros) {
-                System.arraycopy(readings, at, others, length, ENTRY);
-                length += ENTRY;
-            }
-        }
-        return Arrays.copyOf(others, length);
     }
 }

@@ -2,6 +2,7 @@ package vn.hue.lake.flink;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -31,7 +32,7 @@ class DispositionLogicTest {
 
     private static final long MORNING = 1_761_570_000_000_000L;
 
-    private final DispositionLogic.Memory memory = new DispositionLogic.Memory();
+    private final DispositionLogic.Memory memory = new DispositionLogic.Memory(null);
 
     private String send(int revision, long content, long receivedAt, boolean late) {
         return send(MORNING, revision, content, receivedAt, late);
@@ -48,7 +49,7 @@ class DispositionLogicTest {
     @Test
     void firstSightIsOnTimeOrLate() {
         assertEquals("on_time", send(0, 1));
-        memory.readings = null;
+        memory.readings = new byte[0];
         assertEquals("late", send(0, 1, HOUR, true));
     }
 
@@ -93,7 +94,7 @@ class DispositionLogicTest {
         for (int content = 1; content <= DispositionLogic.MAX_CONTENTS; content++) {
             assertEquals("corrected", send(0, content));
         }
-        assertEquals(DispositionLogic.MAX_CONTENTS, DispositionLogic.size(memory.readings));
+        assertEquals(DispositionLogic.MAX_CONTENTS, memory.size());
         assertEquals("duplicate", send(0, 1));
         assertEquals("corrected", send(0, 0), "the oldest is forgotten");
     }
@@ -127,7 +128,7 @@ class DispositionLogicTest {
     void readingsOfOneStateAreToldApart() {
         Random chance = new Random(334);
         for (int round = 0; round < 50; round++) {
-            DispositionLogic.Memory shared = new DispositionLogic.Memory();
+            DispositionLogic.Memory shared = new DispositionLogic.Memory(null);
             Map<Long, DispositionLogic.Memory> alone = new HashMap<>();
             for (int row = 0; row < 400; row++) {
                 long instant = MORNING + chance.nextInt(8);
@@ -137,14 +138,35 @@ class DispositionLogicTest {
                 boolean late = chance.nextBoolean();
                 assertEquals(
                         DispositionLogic.decide(
-                                alone.computeIfAbsent(instant, key -> new DispositionLogic.Memory()),
+                                alone.computeIfAbsent(instant, key -> new DispositionLogic.Memory(null)),
                                 instant, revision, content, receivedAt, late, HORIZON),
                         DispositionLogic.decide(shared, instant, revision, content, receivedAt, late, HORIZON));
-                assertTrue(DispositionLogic.knows(shared.readings, instant));
+                assertTrue(shared.knows(instant));
             }
-            int entries = alone.values().stream().mapToInt(memory -> DispositionLogic.size(memory.readings)).sum();
-            assertEquals(entries, DispositionLogic.size(shared.readings));
+            int entries = alone.values().stream().mapToInt(DispositionLogic.Memory::size).sum();
+            assertEquals(entries, shared.size());
         }
+    }
+
+    /** Even when a replaced content makes room: who was sent elsewhere is not known here. */
+    @Test
+    void aCrowdedMemoryStaysCrowdedAndKeepsWhatItKnows() {
+        for (int content = 0; content < 4; content++) {
+            send(0, content);
+        }
+        for (int n = 1; memory.size() < DispositionLogic.CROWD; n++) {
+            assertFalse(memory.isCrowded());
+            assertEquals("on_time", send(MORNING + n, 0, 1, HOUR, false));
+        }
+        assertTrue(memory.isCrowded());
+        assertEquals("corrected", send(1, 9));
+        assertEquals(DispositionLogic.CROWD - 3, memory.size());
+        assertTrue(memory.isCrowded());
+        assertEquals("duplicate", send(1, 9));
+        assertEquals("duplicate", send(MORNING + 1, 0, 1, HOUR, false));
+        assertEquals("corrected", send(MORNING + 1, 0, 2, HOUR, false));
+        assertFalse(memory.knows(MORNING - 1));
+        assertTrue(new DispositionLogic.Memory(memory.readings).isCrowded());
     }
 
     private static final LogicalType[] TYPES = {
