@@ -92,7 +92,7 @@ class Collectors:
             try:
                 self._forget_old()
                 self._kept = self._unbound.counts()
-            except (OSError, LakeError) as error:
+            except OSError as error:
                 problems.append(Told("mqtt", "*", "unknown", f"kept messages cannot be counted: {error}"))
             self._problems = tuple(problems)
             self._stopping.wait(_LOOK_S)

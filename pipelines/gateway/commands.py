@@ -149,10 +149,10 @@ def revoke(
     if end and token_id is not None:
         raise LakeError("--token names one token, --end all of them and the source.", "Give one of the two.")
     ended = sources.revoke(Settings.load(), source, token_id, ends=end)
+    if not ended and not end:
+        raise LakeError(f"{source} has no token that is not revoked already.", "See `lake gateway token list`.")
     if end:
         typer.echo(f"Đã ngừng nguồn / the source has ended: {source}")
-    elif not ended:
-        raise LakeError(f"{source} has no token that is not revoked already.", "See `lake gateway token list`.")
     if ended:
         typer.echo(f"Đã thu hồi / revoked: {', '.join(ended)}")
 

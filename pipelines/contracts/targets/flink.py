@@ -111,7 +111,7 @@ def source(dataset: Dataset, connection: Connection) -> str:
         "`_partition` INT METADATA FROM 'partition' VIRTUAL",
         "`_offset` BIGINT METADATA FROM 'offset' VIRTUAL",
         f"`_rowtime` AS COALESCE({event_time}, `_received_at`)",
-        # In whole seconds, as windows and delays are: a watermark for every record was a fifth of a job's CPU.
+        # In whole seconds, as windows and delays are: one for every record would pass every exchange and window.
         f"WATERMARK FOR `_rowtime` AS FLOOR(`_received_at` TO SECOND) - {_interval(delay)}",
     ]
     options = [
