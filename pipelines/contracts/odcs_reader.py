@@ -454,7 +454,8 @@ class _Reader:
             if not name:
                 self._refuse("a property has no name", hint="name it", node=node)
                 continue
-            # A mart may have such a column as its own field; what the platform adds is in no key and has no class of ours.
+            # A mart may have such a column as its own field; what the platform adds is in no key and has no class
+            # of ours.
             is_own = node.data.get("primaryKey") or node.data.get("classification") in CLASSIFICATIONS
             if spelled(name) in system.TYPES and not is_own:
                 self.notes.append(f"{node.where()}: the platform adds the column {name!r} to every row itself")
