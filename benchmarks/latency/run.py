@@ -1,6 +1,6 @@
 """Event → alert and event → visible in Trino `live`, under a load of lane readings; idle CPU of all jobs; memory.
 
-    LAKE_NAMESPACE=bench python benchmarks/latency/run.py [--rate 1000] [--seconds 60] [--out result.json]
+    LAKE_NAMESPACE=bench python benchmarks/latency/run.py [--rate 1000] [--seconds 60] [--peer spark] [--out FILE]
 
 Needs the services (`lake up`). It starts the jobs and landing of its namespace, sends `--rate` synthetic lane
 readings a second through Kafka, and every 100 ms a river stage that crosses an alarm level. Latencies are by the wall
@@ -9,6 +9,9 @@ live view that ended later has seen it. The stage readings carry a simulated clo
 each one is a transition; the lane readings carry the real one. The namespace holds the datasets of the demo, or with
 LAKE_PROFILE= (empty) the whole catalogue. Each run needs a new namespace (`lake forget` ends the old one): to a
 second run in the same one its stages would be old readings.
+
+`--peer spark` starts Spark Structured Streaming in place of the jobs and landing, into the same silver tables of two of
+the streams; it raises no alerts.
 """
 
 from __future__ import annotations
@@ -17,8 +20,14 @@ import argparse
 import json
 import os
 import platform
+import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,10 +36,15 @@ import numpy as np
 import psutil
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+sys.path.append(str(Path(__file__).parents[1] / "common"))
+from spark_jars import spark_kafka_jars
+
 from pipelines.commands.platform import start_namespace, stop_namespace
+from pipelines.contracts.registry import Registry
 from pipelines.replay.traffic import load_events
 from pipelines.runtime import flink, kafka
 from pipelines.runtime.contracts import registry_of
+from pipelines.runtime.java import java_home_17
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.status import service_statuses
@@ -40,6 +54,8 @@ from pipelines.streaming.job import jobs_of
 
 ALERT_EVERY_S = 0.1
 STATION = "71520"
+WARM_UP_S = 20
+PEER_DATASETS = ("lane_minute", "river_stage")
 
 
 def _percentiles(values_ms: list[float]) -> dict[str, float]:
@@ -58,6 +74,46 @@ def _cpu_s(names: tuple[str, ...], settings: Settings) -> float:
             times = psutil.Process(service.pid).cpu_times()
             total += times.user + times.system
     return total
+
+
+@contextmanager
+def platform_of(settings: Settings, registry: Registry) -> Iterator[Callable[[], float]]:
+    """The jobs and landing of the namespace; yields what tells the CPU seconds of Flink's managers so far."""
+    start_namespace(settings)
+    for domain in jobs_of(registry):
+        flink.wait_running(settings, settings.group(domain), 240)
+    yield lambda: _cpu_s(("flink-jobmanager", "flink-taskmanager"), settings)
+    stop_namespace(settings)
+
+
+@contextmanager
+def spark_of(settings: Settings, registry: Registry) -> Iterator[Callable[[], float]]:
+    """The peer in their place; yields what tells its CPU seconds so far."""
+    with tempfile.TemporaryDirectory() as checkpoints:
+        jars = [*spark_kafka_jars(), *sorted((settings.dist / "jars" / "spark").glob("*.jar"))]
+        tables = []
+        for dataset in map(registry.dataset, PEER_DATASETS):
+            columns = ";".join(f"{field.name} {field.type.on('spark')}" for field in dataset.fields)
+            tables.append(f"{dataset.id}={columns}:{dataset.partition or ''}")
+        silver = settings.table_path("silver", PEER_DATASETS[0]).parent
+        command = [sys.executable, str(Path(__file__).parent / "peers" / "spark_landing.py")]
+        command += [endpoints(settings).kafka, settings.namespace, str(silver), checkpoints]
+        command += [",".join(map(str, jars)), *tables]
+        env = {**os.environ, "JAVA_HOME": str(java_home_17())}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, start_new_session=True) as peer:
+            assert peer.stdout is not None
+            try:
+                if not any("READY" in line for line in peer.stdout):
+                    raise RuntimeError(f"the peer ended with {peer.wait()}")
+                yield lambda: _tree_cpu_s(peer.pid)
+            finally:
+                os.killpg(peer.pid, signal.SIGKILL)
+
+
+def _tree_cpu_s(pid: int) -> float:
+    root = psutil.Process(pid)
+    times = [process.cpu_times() for process in (root, *root.children(recursive=True))]
+    return sum(t.user + t.system for t in times)
 
 
 class Alerts(threading.Thread):
@@ -156,12 +212,48 @@ def _send(settings: Settings, rate: int, seconds: int) -> np.ndarray:
     return np.array(arrivals) / 1000
 
 
+def _measure(settings: Settings, args: argparse.Namespace, cpu_s: Callable[[], float]) -> dict[str, Any]:
+    """Send the load to whatever runs in the namespace, and say how late it was and what it cost."""
+    stop = threading.Event()
+    alerts, live = None if args.peer else Alerts(settings, stop), Live(settings, stop)
+    if alerts:
+        alerts.start()
+    _send(settings, args.rate, WARM_UP_S)  # the JIT and the first commits are no part of the figures
+    if alerts:
+        alerts.is_warm.set()
+    live.start()
+    before = cpu_s()
+    arrivals = _send(settings, args.rate, args.seconds)
+    busy = (cpu_s() - before) / args.seconds
+    time.sleep(10)
+    stop.set()
+    live.join()
+    found: dict[str, Any] = {}
+    if alerts:
+        alerts.join()
+        found["event_to_alert"] = _percentiles(alerts.latencies_ms)
+
+    time.sleep(20)
+    before = cpu_s()
+    time.sleep(args.idle_seconds)
+    idle = (cpu_s() - before) / args.idle_seconds
+    memory = sum(service.rss_bytes for service in service_statuses(settings))
+    return {
+        **found,
+        "event_to_live": _percentiles(live.latencies_ms(arrivals)),
+        "cores_busy": round(busy, 3),
+        "cores_idle": round(idle, 3),
+        "memory_rss_gb": round(memory / 2**30, 2),
+    }
+
+
 def main() -> None:
     """Measure and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=int, default=1000)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--idle-seconds", type=int, default=60)
+    parser.add_argument("--peer", choices=("spark",), help="what runs in place of the platform's jobs and landing")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     settings = Settings.load({**os.environ, "LAKE_NAMESPACE": os.environ.get("LAKE_NAMESPACE", "bench")})
@@ -169,43 +261,19 @@ def main() -> None:
     registry = registry_of(settings)
     for _ in apply(settings, registry):
         pass
-    start_namespace(settings)
-    for domain in jobs_of(registry):
-        flink.wait_running(settings, settings.group(domain), 240)
-    engines = ("flink-jobmanager", "flink-taskmanager")
-    stop = threading.Event()
-    alerts, live = Alerts(settings, stop), Live(settings, stop)
-    alerts.start()
-    _send(settings, args.rate, 20)  # the JIT and the first commits are no part of the figures
-    alerts.is_warm.set()
-    live.start()
-    before = _cpu_s(engines, settings)
-    arrivals = _send(settings, args.rate, args.seconds)
-    busy = (_cpu_s(engines, settings) - before) / args.seconds
-    time.sleep(10)
-    stop.set()
-    alerts.join()
-    live.join()
-
-    time.sleep(20)
-    before = _cpu_s(engines, settings)
-    time.sleep(args.idle_seconds)
-    idle = (_cpu_s(engines, settings) - before) / args.idle_seconds
-    memory = sum(service.rss_bytes for service in service_statuses(settings))
+    with (spark_of if args.peer else platform_of)(settings, registry) as cpu_s:
+        figures = _measure(settings, args, cpu_s)
     result: dict[str, Any] = {
         "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "load_1min": os.getloadavg()[0]},
+        "engine": args.peer or "ours",
+        "streams": len(PEER_DATASETS) if args.peer else len(registry.streams()),
         "rate_per_s": args.rate,
-        "event_to_alert": _percentiles(alerts.latencies_ms),
-        "event_to_live": _percentiles(live.latencies_ms(arrivals)),
-        "flink_cores_busy": round(busy, 3),
-        "flink_cores_idle": round(idle, 3),
-        "memory_rss_gb": round(memory / 2**30, 2),
+        **figures,
     }
     text = json.dumps(result, indent=2)
     print(text)
     if args.out:
         args.out.write_text(text + "\n", encoding="utf-8")
-    stop_namespace(settings)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -237,13 +237,13 @@ def _end(peer: subprocess.Popen[bytes]) -> None:
     peer.wait(30)
 
 
-def spark(jars: Path, outputs: str) -> Engine:
+def spark(jars: Sequence[Path], outputs: str) -> Engine:
     """Spark of this environment with its Kafka jars; checkpoints in the state folder."""
 
     def command(case: Case) -> list[str]:
         checkpoints = case.settings.state / "spark-checkpoints"
         shutil.rmtree(checkpoints, ignore_errors=True)
-        listed = ",".join(str(path) for path in sorted(jars.glob("*.jar")))
+        listed = ",".join(map(str, jars))
         arguments = [case.bootstrap, case.settings.namespace, str(checkpoints), listed, outputs]
         return [sys.executable, str(PEERS / "spark_windows.py"), *arguments]
 

@@ -29,6 +29,9 @@ from confluent_kafka import Producer
 from events import Generator, Load, Truth
 from flink_jobs import DATASET, WINDOWS, at_cadence
 
+sys.path.append(str(Path(__file__).parents[1] / "common"))
+from spark_jars import spark_kafka_jars
+
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import kafka as topics
 from pipelines.runtime import kafka, services
@@ -85,15 +88,6 @@ def environment(name: str) -> Path:
     return folder
 
 
-def spark_jars() -> Path:
-    """Download Spark's Kafka jars once."""
-    folder = cache_dir() / "benchmarks" / "spark"
-    if len(list(folder.glob("*.jar"))) < 4:
-        pom = str(engines.PEERS / "spark-pom.xml")
-        subprocess.run(["mvn", "-B", "-q", "-f", pom, "package", f"-Djars={folder}"], check=True)
-    return folder
-
-
 def engine(name: str, registry: Registry) -> engines.Engine:
     """Return the engine of this name, installed."""
     windows_only = name.endswith("_windows")
@@ -103,7 +97,7 @@ def engine(name: str, registry: Registry) -> engines.Engine:
         case "flink":
             return engines.plain_on(registry, windows_only=windows_only)
         case "spark":
-            return engines.spark(spark_jars(), "windows" if windows_only else "all")
+            return engines.spark(spark_kafka_jars(), "windows" if windows_only else "all")
         case "pathway":
             return engines.python_peer("pathway", environment("pathway"), says_done=False)
         case "bytewax":
