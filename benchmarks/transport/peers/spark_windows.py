@@ -39,7 +39,7 @@ OPTIONS = {
 
 def windows(readings: DataFrame, minutes: int) -> DataFrame:
     """One row per lane and window, as transport.sql makes them."""
-    speed = f.sum(f.col("mean_speed_kmh") * f.col("weight")) / f.sum("weight")
+    speed = f.try_divide(f.sum(f.col("mean_speed_kmh") * f.col("weight")), f.sum("weight"))
     weight = f.when(f.col("mean_speed_kmh").isNotNull(), f.coalesce("vehicle_count", f.lit(1)))
     grouped = readings.withColumn("weight", weight).groupBy(
         f.window("observed_at", f"{minutes} minutes"), "detector_id", "lane_no"
