@@ -22,6 +22,8 @@ from pipelines.contracts.targets.flink_qc import HOLE_PERIODS
 HOUR, MICROSECOND = timedelta(hours=1), timedelta(microseconds=1)
 PASS, NOT_EVALUATED, SUSPECT, FAIL, MISSING = 1, 2, 3, 4, 9
 _WORST_FIRST = (FAIL, SUSPECT, MISSING, PASS, NOT_EVALUATED)
+_STATEFUL = ("spike", "rate_of_change", "flat_line", "attenuated_signal")
+_OF_A_FIELD = ("gross_range", "climatology", *_STATEFUL, "neighbour")
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class Oracle:
         outliers: set[str] = set()
         for item in self.dataset.fields:
             value = reading.values.get(item.name)
-            if value is not None:
+            if value is None:
+                results |= {f"{item.name}.{test}": MISSING for test in _STATEFUL if item.name in self._tests(test)}
+            else:
                 own = self._field(reading, item.name, value, before, item.name in failed)
                 results |= {f"{item.name}.{test}": flag for test, flag in own.items()}
                 if {own.get("spike"), own.get("rate_of_change")} & {SUSPECT, FAIL}:
@@ -79,9 +83,17 @@ class Oracle:
             past[reading.at] = _Kept(reading.values, reading.revision, failed, frozenset(outliers))
             for at in [at for at in past if at < max(past) - keep]:
                 del past[at]
-        gross = self._gross(reading)
-        every = {**gross, **results}
-        return next(flag for flag in _WORST_FIRST if flag in every.values()), every
+        every = {**self._gross(reading), **results}
+        counted = {flag for test, flag in every.items() if flag != MISSING or self._is_required(test)}
+        return next((flag for flag in _WORST_FIRST if flag in counted), NOT_EVALUATED), every
+
+    def _tests(self, test: str) -> Mapping[str, Any]:
+        declared: Mapping[str, Any] = getattr(self.dataset.qc, test)
+        return declared
+
+    def _is_required(self, test: str) -> bool:
+        """Only a required field makes a row without it one that lacks something."""
+        return self.dataset.field(test.partition(".")[0]).required
 
     def _limit(self, test: str, name: str, entity: str, common: Windowed) -> tuple[Decimal | None, Decimal | None]:
         own = qc.entity_limits(self.dataset, self.registry, test)
@@ -92,7 +104,8 @@ class Oracle:
         return value is not None and self._gross(reading).get(f"{name}.gross_range") == FAIL
 
     def _gross(self, reading: Reading) -> dict[str, int]:
-        """Gross range of every measure; an optional field without a value has no result."""
+        """Gross range and climatology of every measure; one that the contract's tests do not name and that may be
+        absent has no result while it is."""
         found = {}
         own = qc.entity_limits(self.dataset, self.registry, "gross_range")
         for item in self.dataset.fields:
@@ -108,13 +121,16 @@ class Oracle:
             if (*fail, *suspect) == (None, None, None, None):
                 continue
             value = reading.values.get(item.name)
+            is_seasonal = item.name in self.dataset.qc.climatology
             if value is None:
-                if item.required:
+                if item.required or any(item.name in self._tests(test) for test in _OF_A_FIELD):
                     found[f"{item.name}.gross_range"] = MISSING
+                if is_seasonal:
+                    found[f"{item.name}.climatology"] = MISSING
                 continue
             flag = FAIL if _outside(value, *fail) else SUSPECT if _outside(value, *suspect) else PASS
             found[f"{item.name}.gross_range"] = flag
-            if item.name in self.dataset.qc.climatology:
+            if is_seasonal:
                 found[f"{item.name}.climatology"] = self._season(reading, item.name, value)
         return found
 
@@ -123,7 +139,7 @@ class Oracle:
         for season in qc.seasons(self.dataset, self.registry, name):
             if month in season.months and season.entity in (None, reading.entity):
                 return SUSPECT if _outside(value, season.low, season.high) else PASS
-        return PASS
+        return NOT_EVALUATED
 
     def _field(
         self, reading: Reading, name: str, value: Decimal, before: Mapping[datetime, _Kept], is_failed: bool

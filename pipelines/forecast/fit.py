@@ -2,6 +2,7 @@
 
 One flood has few independent moments: hours of one wave repeat each other, and a fit on one wave knows that wave. A
 set says on which range and on what origin of readings it was fitted, and its scores in training are no promise.
+How a fit searches, and when it leaves an input out, stands here; what it found, and the windows it took, in the set.
 """
 
 from __future__ import annotations
@@ -15,18 +16,22 @@ from scipy.optimize import minimize, minimize_scalar, nnls
 from pipelines.contracts.registry import Registry
 from pipelines.forecast.model import (
     LEADS_H,
-    RATE_H,
     Band,
     Input,
     StationModel,
+    Windows,
     combined,
     complete,
     fading,
+    gauged,
     routed_change,
 )
-from pipelines.forecast.series import STEPS_PER_HOUR, Floats, Grid, filled, theil_sen
+from pipelines.forecast.series import STEPS_PER_HOUR, Floats, Grid, theil_sen
 from pipelines.runtime.errors import LakeError
 
+WINDOWS = Windows(rate_h=3, stage_held_h=0.5, input_held_h={"rain": 0.0, "outflow": 3.0, "stage": 1.0})
+"""Of every new set. A rate of one hour follows every wave, one of six is late at the turn. A report of a reservoir or
+gauge stands for the next one for a while; rain that was not measured is not known."""
 MAX_LAG_H = 12
 MIN_CORRELATION = 0.1
 """An input that hardly moves with the river has no part in its route."""
@@ -65,8 +70,8 @@ def fit_station(
         LakeError: the range holds too few readings of the station.
     """
     first, last = max(grid.step(begin), 0), min(grid.step(end), grid.size - 1)
-    stages = filled(grid.known("stage", station_id), STEPS_PER_HOUR // 2)
-    rates = theil_sen(stages, RATE_H)
+    stages = gauged(grid.known("stage", station_id), WINDOWS)
+    rates = theil_sen(stages, WINDOWS.rate_h)
     ahead = np.full((grid.size, len(LEADS_H)), np.nan)
     for column, lead_h in enumerate(LEADS_H):
         lead = lead_h * STEPS_PER_HOUR
@@ -76,7 +81,8 @@ def fit_station(
     moments = moments[usable]
     if len(moments) < MIN_MOMENTS:
         raise LakeError(
-            f"{station_id} has {len(moments)} moments with 3 h before and 12 h behind them; {MIN_MOMENTS} are needed.",
+            f"{station_id} has {len(moments)} moments with {WINDOWS.rate_h} h before and {LEADS_H[-1]} h behind them; "
+            f"{MIN_MOMENTS} are needed.",
             "Choose a longer range with readings: lake forecast fit --from … --to ….",
         )
     observed = ahead[moments]
@@ -133,7 +139,7 @@ def _lags(
     correlations: dict[str, float] = {}
     left_out: dict[str, str] = {}
     for kind, sources in sorted(inputs.items()):
-        values = combined(grid, kind, sources)
+        values = combined(grid, kind, sources, WINDOWS)
         covered = float(np.mean(~np.isnan(values[first : last + 1])))
         if covered < MIN_COVERAGE:
             left_out[kind] = f"readings for {covered:.0%} of the range; {MIN_COVERAGE:.0%} are needed"

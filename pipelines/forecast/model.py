@@ -1,4 +1,4 @@
-"""The three methods. Pure: no clock, no files; every number that is not physics comes from a parameter set.
+"""The three methods. Pure: no clock, no files; what is fitted or chosen comes from a parameter set.
 
 persistence  the stage stays as it is
 trend        the rate of rise of the last hours goes on and fades with a memory λ:  r · λ · (1 − e^(−L/λ))
@@ -8,6 +8,9 @@ lag_route    the fading trend, and what is on its way: each input (rain, upstrea
 
 An input is known until now; what has not arrived yet after its lag is known to the forecast, what falls later is not:
 rain is taken to stop, stages and releases to stay.
+
+What stands here is the frame that every set has in common: the lead times, when a forecast is made, the hour whose
+mean a stage or release is taken to keep, and units.
 """
 
 from __future__ import annotations
@@ -27,12 +30,18 @@ METHODS: tuple[Method, ...] = ("persistence", "trend", "lag_route")
 LEADS_H = tuple(range(1, 13))
 GRACE = timedelta(minutes=5)
 """A forecast of 13:00 is made five minutes later, when the readings of 13:00 have come."""
-RATE_H = 3
-"""The rate of rise is that of three hours: one hour follows every wave, six are late at the turn."""
 _SCALES = {"rain": 1.0, "outflow": 1e-3, "stage": 1.0}
 """Outflows are counted in 1,000 m³/s, so that weights are of one size."""
-_HELD_STEPS = {"rain": 0, "outflow": 3 * STEPS_PER_HOUR, "stage": STEPS_PER_HOUR}
-"""How long the last report of a reservoir or gauge stands for the next one; rain that was not measured is not known."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How long readings count, in hours: the rate of rise is that of the last ``rate_h``; the last stage of the gauge
+    itself stands for the next for ``stage_held_h``, the last report of an input for ``input_held_h``, by its kind."""
+
+    rate_h: int
+    stage_held_h: float
+    input_held_h: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -84,14 +93,24 @@ def fading(lead_h: Floats | float, memory_h: float) -> Floats:
     return np.asarray(memory_h * -np.expm1(-np.asarray(lead_h) / memory_h))
 
 
-def combined(grid: Grid, kind: str, sources: tuple[str, ...], at: datetime | None = None) -> Floats:
+def combined(grid: Grid, kind: str, sources: tuple[str, ...], windows: Windows, at: datetime | None = None) -> Floats:
     """An input by step, as it was known ``at`` a moment; NaN where none of its sources has a value."""
-    parts = np.array([filled(grid.known(kind, name, at), _HELD_STEPS[kind]) for name in sources])
+    held = _steps(windows.input_held_h[kind])
+    parts = np.array([filled(grid.known(kind, name, at), held) for name in sources])
     there = np.count_nonzero(~np.isnan(parts), axis=0)
     together = np.nansum(parts, axis=0)
     if kind != "outflow":
         together = together / np.maximum(there, 1)
     return np.where(there > 0, together * _SCALES[kind], np.nan)
+
+
+def gauged(stages: Floats, windows: Windows) -> Floats:
+    """The stages of the gauge itself, held over short gaps."""
+    return filled(stages, _steps(windows.stage_held_h))
+
+
+def _steps(hours: float) -> int:
+    return round(hours * STEPS_PER_HOUR)
 
 
 def complete(values: Floats, kind: str) -> Floats:
@@ -110,7 +129,7 @@ def routed_change(values: Floats, kind: str, lag_h: float, memory_h: float) -> F
 
     ``values``: a complete input; at step i only those up to i are used.
     """
-    lag, size = round(lag_h * STEPS_PER_HOUR), len(values)
+    lag, size = _steps(lag_h), len(values)
     decay = float(np.exp(-1 / (memory_h * STEPS_PER_HOUR)))
     delayed = np.concatenate([np.full(lag, values[0]), values])
     # What comes out at step i + lag is known at step i; it begins in balance with the first value.
@@ -134,25 +153,25 @@ def _last_hour(values: Floats) -> Floats:
     return np.convolve(padded, np.full(STEPS_PER_HOUR, 1 / STEPS_PER_HOUR), "valid")
 
 
-def forecast(model: StationModel, grid: Grid, step: int) -> tuple[Forecast, ...]:
+def forecast(model: StationModel, windows: Windows, grid: Grid, step: int) -> tuple[Forecast, ...]:
     """Forecasts of all methods and lead times from what the grid holds up to ``step``, as known a grace after it.
 
-    None while the gauge itself is silent; only persistence without half of three hours of stages. An input of which
-    nothing is known has no part.
+    None while the gauge itself is silent; only persistence without half of the stages that make a rate of rise. An
+    input of which nothing is known has no part.
     """
     at = grid.time(step) + GRACE
-    stages = filled(grid.known("stage", model.station_id, at)[: step + 1], STEPS_PER_HOUR // 2)
+    stages = gauged(grid.known("stage", model.station_id, at)[: step + 1], windows)
     now = float(stages[-1])
     if np.isnan(now):
         return ()
-    rate = float(theil_sen(stages[-(RATE_H * STEPS_PER_HOUR + 1) :], RATE_H)[-1])
+    rate = float(theil_sen(stages[-(_steps(windows.rate_h) + 1) :], windows.rate_h)[-1])
     found = [_banded(model, "persistence", lead, now) for lead in LEADS_H]
     if np.isnan(rate):
         return tuple(found)
     found += [_banded(model, "trend", lead, now + rate * float(fading(lead, model.trend_memory_h))) for lead in LEADS_H]
     change = rate * model.route_trend_weight * fading(np.array(LEADS_H, float), model.route_memory_h)
     for each in model.inputs:
-        values = combined(grid, each.kind, each.sources, at)[: step + 1]
+        values = combined(grid, each.kind, each.sources, windows, at)[: step + 1]
         if not np.all(np.isnan(values)):
             known = complete(values, each.kind)
             change = change + each.weight * routed_change(known, each.kind, each.lag_h, each.memory_h)[-1]

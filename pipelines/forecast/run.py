@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 
 from pipelines.contracts.registry import Registry
 from pipelines.forecast import store
-from pipelines.forecast.fit import entities_of, fit_station, inputs_of
+from pipelines.forecast.fit import WINDOWS, entities_of, fit_station, inputs_of
 from pipelines.forecast.model import GRACE, LEADS_H, forecast
 from pipelines.forecast.series import Grid, read_grid
 from pipelines.forecast.store import ParameterSet
@@ -51,7 +51,7 @@ def fit(settings: Settings, registry: Registry, begin: datetime, end: datetime) 
             f"No station could be fitted: {' '.join(refused)}",
             "See which readings there are: lake sql on live.river_stage.",
         )
-    found = ParameterSet(begin, end, grid.origins(), stations)
+    found = ParameterSet(begin, end, grid.origins(), stations, WINDOWS)
     return found, store.save(settings, found)
 
 
@@ -86,7 +86,7 @@ def forecasts(grid: Grid, parameters: ParameterSet, moments: Iterable[datetime])
     for moment in moments:
         step = grid.step(moment)
         for station_id, model in parameters.stations.items():
-            for each in forecast(model, grid, step):
+            for each in forecast(model, parameters.known_windows, grid, step):
                 yield {
                     "station_id": station_id,
                     "issued_at": utc_text(moment),

@@ -14,11 +14,13 @@ from deltalake import DeltaTable, write_deltalake
 from filelock import FileLock
 
 from pipelines.contracts.targets.delta import PROPERTIES
-from pipelines.forecast.model import Band, Input, StationModel
+from pipelines.forecast.model import Band, Input, StationModel, Windows
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
 TABLE = "forecast_parameters"
+_FIRST_WINDOWS = Windows(rate_h=3, stage_held_h=0.5, input_held_h={"rain": 0.0, "outflow": 3.0, "stage": 1.0})
+"""Those with which every set was fitted that does not say its own; they never change, whatever a new fit takes."""
 _TEXT, _INSTANT = pa.string(), pa.timestamp("us", tz="UTC")
 _SCHEMA = pa.schema(
     [
@@ -42,12 +44,19 @@ class ParameterSet:
     """Parameters of every station, and what they were fitted on; instants in UTC.
 
     ``training_readings`` counts the readings by origin; ``training_origin`` is the only one of them, or ``mixed``.
+    ``windows`` is None in a set that was kept before sets said them: its content, and so its id, stays what it was.
     """
 
     fitted_from: datetime
     fitted_to: datetime
     training_readings: Mapping[str, int]
     stations: Mapping[str, StationModel]
+    windows: Windows | None
+
+    @property
+    def known_windows(self) -> Windows:
+        """The windows of the fit, which its forecasts take too."""
+        return self.windows or _FIRST_WINDOWS
 
     @property
     def training_origin(self) -> str:
@@ -62,6 +71,7 @@ class ParameterSet:
             "fitted_to": self.fitted_to.isoformat(),
             "training_readings": dict(self.training_readings),
             "stations": {name: asdict(model) for name, model in self.stations.items()},
+            **({"windows": asdict(self.windows)} if self.windows else {}),
         }
         return json.dumps(said, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
@@ -79,6 +89,7 @@ class ParameterSet:
             datetime.fromisoformat(said["fitted_to"]),
             said["training_readings"],
             {name: _station(model) for name, model in said["stations"].items()},
+            Windows(**said["windows"]) if "windows" in said else None,
         )
 
 

@@ -3,12 +3,14 @@ that the table function ``QualityTests`` reads.
 
 Results are QARTOD's: 1 pass, 2 not evaluated, 3 suspect, 4 fail, 9 missing. ``qc_flag`` is the worst of all tests, in
 the order 4, 3, 9, 1, 2; ``qc_detail`` names every test that did not pass: ``stage_m.gross_range=3;stage_m.spike=4``.
+A 9 counts in the flag where the field is required only: a row without a measure that is optional is a good row.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -29,11 +31,12 @@ watermark's delay, still finds those before it."""
 
 @dataclass(frozen=True)
 class Test:
-    """A test of one reading of one field: the SQL of what fails and of what is suspect."""
+    """A test of one reading of one field: the SQL of what fails, of what is suspect, and of what is not evaluated."""
 
     name: str
     fail: str | None
     suspect: str | None
+    idle: str | None = None
 
 
 def stateless(dataset: Dataset, registry: Registry) -> tuple[str, str]:
@@ -44,23 +47,31 @@ def stateless(dataset: Dataset, registry: Registry) -> tuple[str, str]:
         return "2", "CAST(NULL AS STRING)"
     fails = [f"({test.fail})" for _, tests in tested for test in tests if test.fail]
     suspects = [f"({test.suspect})" for _, tests in tested for test in tests if test.suspect]
+    idle = [f"({test.idle})" for _, tests in tested for test in tests if test.idle]
     required = [f"{backtick(item.name)} IS NULL" for item, _ in tested if item.required]
     known = [f"{backtick(item.name)} IS NOT NULL" for item, _ in tested]
     cases = [(fails, 4), (suspects, 3), (required, 9), (known, 1)]
     flag = "CASE " + " ".join(f"WHEN {' OR '.join(sql)} THEN {value}" for sql, value in cases if sql) + " ELSE 2 END"
-    details = [_detail(item, test) for item, tests in tested for test in tests]
+    details = [_detail(dataset, item, test) for item, tests in tested for test in tests]
+    missing = [f"{backtick(item.name)} IS NULL" for item, _ in tested if _names_missing(dataset, item)]
     # Nearly every reading passes: its detail is decided by the conditions, no text is made.
-    said = " OR ".join((*fails, *suspects, *required))
+    said = " OR ".join((*fails, *suspects, *missing, *idle))
     return flag, f"CASE WHEN {said} THEN CONCAT_WS(';', {', '.join(details)}) END"
 
 
-def _detail(item: ContractField, test: Test) -> str:
+def _names_missing(dataset: Dataset, item: ContractField) -> bool:
+    """Whether an absent value is named: of a required field, or of one whose tests the contract declares.
+
+    A field that ``qc`` does not name has only the range of what is possible, which says nothing of an absent value.
+    """
+    return item.required or any(item.name == name for _, name, _ in dataset.qc.by_field())
+
+
+def _detail(dataset: Dataset, item: ContractField, test: Test) -> str:
+    missing = f"{backtick(item.name)} IS NULL" if _names_missing(dataset, item) else None
+    branches = [(test.fail, 4), (test.suspect, 3), (missing, 9), (test.idle, 2)]
     said = f"{item.name}.{test.name}="
-    branches = f"WHEN {test.fail} THEN {literal(said + '4')} " if test.fail else ""
-    branches += f"WHEN {test.suspect} THEN {literal(said + '3')} " if test.suspect else ""
-    if item.required and test.name == "gross_range":
-        branches += f"WHEN {backtick(item.name)} IS NULL THEN {literal(said + '9')} "
-    return f"CASE {branches}END"
+    return "CASE " + "".join(f"WHEN {sql} THEN {literal(said + str(flag))} " for sql, flag in branches if sql) + "END"
 
 
 def _tests(dataset: Dataset, registry: Registry, item: ContractField) -> Iterator[Test]:
@@ -68,21 +79,27 @@ def _tests(dataset: Dataset, registry: Registry, item: ContractField) -> Iterato
     if fail or suspect:
         yield Test("gross_range", fail, suspect)
     if item.name in dataset.qc.climatology:
-        yield Test("climatology", None, _unusual(dataset, registry, item))
+        yield _climatology(dataset, registry, item)
 
 
-def _unusual(dataset: Dataset, registry: Registry, item: ContractField) -> str:
-    """The condition of a value outside what is usual in its month."""
-    found = qc.seasons(dataset, registry, item.name)
-    month = f"EXTRACT(MONTH FROM {backtick(str(dataset.event_time))} + {HUE_OFFSET})"
+def _climatology(dataset: Dataset, registry: Registry, item: ContractField) -> Test:
+    """A value outside what is usual in its month is suspect; one that no season covers is not evaluated."""
     column = backtick(registry.code_list(dataset.qc.climatology[item.name].limits).key)
-    conditions = []
-    for season in found:
-        months = ", ".join(str(number) for number in season.months)
-        of_entity = f"{column} = {literal(season.entity)} AND " if season.entity is not None else ""
+    suspects = []
+    months: dict[str | None, set[int]] = defaultdict(set)
+    for season in qc.seasons(dataset, registry, item.name):
         outside = qc_sql.outside(backtick(item.name), season.low, season.high)
-        conditions.append(f"({of_entity}{month} IN ({months}) AND ({outside}))")
-    return " OR ".join(conditions)
+        suspects.append(f"({_in_season(dataset, column, season.entity, season.months)} AND ({outside}))")
+        months[season.entity].update(season.months)
+    covered = [f"({_in_season(dataset, column, entity, sorted(known))})" for entity, known in months.items()]
+    idle = f"NOT ({' OR '.join(covered)})" if covered else "TRUE"
+    return Test("climatology", None, " OR ".join(suspects) or None, None if len(months[None]) == qc.MONTHS else idle)
+
+
+def _in_season(dataset: Dataset, column: str, entity: str | None, months: Sequence[int]) -> str:
+    of_entity = f"{column} = {literal(entity)} AND " if entity is not None else ""
+    month = f"EXTRACT(MONTH FROM {backtick(str(dataset.event_time))} + {HUE_OFFSET})"
+    return f"{of_entity}{month} IN ({', '.join(map(str, months))})"
 
 
 def stateful(dataset: Dataset, registry: Registry) -> str:

@@ -27,6 +27,8 @@ SHAPES: dict[str, dict[str, tuple[float, float]]] = {
     "river_stage": {"stage_m": (3.0, 0.05)},
     "reservoir_op": {"level_m": (45, 0.1), "inflow_m3s": (800, 50), "outflow_m3s": (400, 50)},
     "rain_gauge": {"rain_mm": (1, 2)},
+    "tide": {"tide_level_m": (0.3, 0.006), "predicted_tide_m": (0.3, 0.02)},
+    "urban_flood_depth": {"depth_cm": (300, 8)},
 }
 """Where each field begins and how far it moves in a period."""
 
@@ -123,6 +125,7 @@ def judge(flink: TableEnvironment, tmp_path: Path) -> Iterator[Any]:
 @pytest.mark.parametrize(("name", "seed", "backend"), [
     ("river_stage", 1, BACKENDS[0]), ("river_stage", 2, BACKENDS[1]),
     ("reservoir_op", 3, BACKENDS[0]), ("rain_gauge", 4, BACKENDS[0]),
+    ("tide", 5, BACKENDS[1]), ("urban_flood_depth", 3, BACKENDS[0]),
 ])  # fmt: skip
 def test_flags_are_those_of_the_rules(flink: TableEnvironment, judge: Any, name: str, seed: int, backend: str) -> None:
     flink.get_config().set("state.backend.type", backend)
@@ -135,8 +138,29 @@ def test_flags_are_those_of_the_rules(flink: TableEnvironment, judge: Any, name:
     assert not wrong, wrong[:3]
     seen = {(test.rpartition(".")[2], flag) for _, results in found for test, flag in results.items()}
     tests = {test for test, _, _ in dataset.qc.by_field()} - {"neighbour"} | {"gap"}
-    assert {(test, 3) for test in tests - {"attenuated_signal"}} <= seen, "the readings try every test"
-    assert {flag for flag, _ in found} >= {1, 3, 4}
+    assert {(test, 3) for test in tests} <= seen, "the readings try every test"
+    assert {(test, 9) for test in tests - {"gap"}} <= seen, "and every test of a missing value"
+    assert {flag for flag, _ in found} >= {1, 3, 4, 9}
+
+
+def test_a_missing_optional_value_is_named_and_its_row_stays_usable(judge: Any) -> None:
+    dataset, at = city().dataset("reservoir_op"), START
+    values = {"level_m": Decimal(45), "inflow_m3s": Decimal(800), "outflow_m3s": Decimal(400)}
+    entity = str(city().code_list("reservoirs").codes[0])
+    rows = [
+        values,
+        values | {"inflow_m3s": None},
+        values | {"inflow_m3s": None, "outflow_m3s": Decimal(19000)},
+        values | {"level_m": None},
+    ]
+    found = judge(dataset, [Reading(entity, at + n * timedelta(minutes=10), row) for n, row in enumerate(rows)])
+    named = [(flag, {test: result for test, result in results.items() if result != 2}) for flag, results in found]
+    assert named == [
+        (1, {}),
+        (1, {"inflow_m3s.gross_range": 9}),
+        (3, {"inflow_m3s.gross_range": 9, "outflow_m3s.gross_range": 3}),
+        (9, {"level_m.gross_range": 9, "level_m.spike": 9, "level_m.rate_of_change": 9}),
+    ]
 
 
 def test_the_limits_of_a_season_and_of_a_station(judge: Any) -> None:
@@ -152,17 +176,18 @@ def test_the_limits_of_a_season_and_of_a_station(judge: Any) -> None:
         ("HUE-TN", night + minute, "15.5"),
     ]
     found = judge(dataset, [Reading(station, at, {"stage_m": Decimal(stage)}) for station, at, stage in stages])
-    stateless = [
-        (flag, {test: result for test, result in results.items() if result in (3, 4)}) for flag, results in found
+    told = [
+        (flag, {name: result for name, result in results.items() if name == "stage_m.climatology" or result in (3, 4)})
+        for flag, results in found
     ]
-    assert stateless == [
+    assert told == [
         (3, {"stage_m.climatology": 3}),
         (1, {}),
-        (1, {}),
-        (1, {}),
-        (4, {"stage_m.gross_range": 4, "stage_m.rate_of_change": 4}),
-        (3, {"stage_m.gross_range": 3}),
-        (4, {"stage_m.gross_range": 4, "stage_m.rate_of_change": 4}),
+        (1, {"stage_m.climatology": 2}),  # no season of this gauge holds September
+        (1, {"stage_m.climatology": 2}),  # and none is of that gauge
+        (4, {"stage_m.gross_range": 4, "stage_m.rate_of_change": 4, "stage_m.climatology": 2}),
+        (3, {"stage_m.gross_range": 3, "stage_m.climatology": 2}),
+        (4, {"stage_m.gross_range": 4, "stage_m.rate_of_change": 4, "stage_m.climatology": 2}),
     ]
 
 

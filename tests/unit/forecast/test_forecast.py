@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -18,13 +20,14 @@ from hypothesis import strategies as st
 from pipelines.contracts.registry import load_registry
 from pipelines.contracts.targets.delta import arrow_schema
 from pipelines.forecast import run, store
-from pipelines.forecast.fit import entities_of, fit_station, inputs_of
+from pipelines.forecast.fit import WINDOWS, entities_of, fit_station, inputs_of
 from pipelines.forecast.model import (
     LEADS_H,
     METHODS,
     Band,
     Input,
     StationModel,
+    Windows,
     combined,
     complete,
     fading,
@@ -89,7 +92,7 @@ def by_method(found: tuple[object, ...], method: str) -> list[float]:
 
 def test_persistence_keeps_the_stage_and_a_trend_fades() -> None:
     rising = grid_of({("stage", "s"): np.arange(40) / 60})  # 0.1 m an hour
-    found = forecast(model(), rising, 39)
+    found = forecast(model(), WINDOWS, rising, 39)
     assert by_method(found, "persistence") == [pytest.approx(39 / 60)] * 12
     trend = by_method(found, "trend")
     assert trend[0] == pytest.approx(39 / 60 + 0.1 * 4 * (1 - np.exp(-1 / 4)))
@@ -100,8 +103,10 @@ def test_persistence_keeps_the_stage_and_a_trend_fades() -> None:
 
 def test_a_silent_gauge_has_no_forecast_and_a_young_one_no_trend() -> None:
     silent = grid_of({("stage", "s"): np.r_[np.arange(20.0), [np.nan] * 10]})
-    assert forecast(model(), silent, 29) == ()
-    assert {f.method for f in forecast(model(), grid_of({("stage", "s"): np.arange(5.0)}), 4)} == {"persistence"}
+    assert forecast(model(), WINDOWS, silent, 29) == ()
+    assert {f.method for f in forecast(model(), WINDOWS, grid_of({("stage", "s"): np.arange(5.0)}), 4)} == {
+        "persistence"
+    }
 
 
 def test_a_reading_that_comes_after_the_grace_is_not_known() -> None:
@@ -110,7 +115,7 @@ def test_a_reading_that_comes_after_the_grace_is_not_known() -> None:
     for late, stage in ((timedelta(minutes=5), 2.0), (timedelta(minutes=6), 1.0)):
         received = found.received + round(late.total_seconds() * 1e6)
         known = replace(made, series={("stage", "s"): replace(found, received=received)})
-        assert by_method(forecast(model(), known, 39), "persistence")[0] == stage
+        assert by_method(forecast(model(), WINDOWS, known, 39), "persistence")[0] == stage
 
 
 def test_what_is_on_its_way_arrives_after_its_lag_and_nothing_is_known_of_later_rain() -> None:
@@ -157,10 +162,12 @@ def test_inputs_are_means_of_gauges_and_sums_of_releases() -> None:
             ("outflow", "q"): np.array([500.0, 500.0, 500.0]),
         }
     )
-    rain = combined(found, "rain", ("a", "b", "absent"))
+    rain = combined(found, "rain", ("a", "b", "absent"), WINDOWS)
     assert rain[:2].tolist() == [2.0, 5.0] and np.isnan(rain[2])
     assert complete(rain, "rain").tolist() == [2.0, 5.0, 0.0]
-    assert combined(found, "outflow", ("r", "q")).tolist() == [1.5, 1.5, 3.5], "a report stands for three hours"
+    assert combined(found, "outflow", ("r", "q"), WINDOWS).tolist() == [1.5, 1.5, 3.5], (
+        "a report stands for three hours"
+    )
     assert complete(np.array([np.nan, 2.0, np.nan]), "stage").tolist() == [2.0, 2.0, 2.0]
 
 
@@ -211,7 +218,7 @@ def test_fitted_on_the_first_wave_the_route_beats_persistence_on_the_second(grid
         stages = grid.known("stage", station_id)
         errors: dict[tuple[str, int], list[float]] = {}
         for step in range(grid.step(datetime(2025, 11, 1, tzinfo=LOCAL)), grid.size, 6):
-            for each in forecast(fitted, grid, step):
+            for each in forecast(fitted, WINDOWS, grid, step):
                 if step + 6 * each.lead_h < grid.size:
                     error = each.stage_m - stages[step + 6 * each.lead_h]
                     errors.setdefault((each.method, each.lead_h), []).append(error)
@@ -227,7 +234,9 @@ def test_fitted_on_the_first_wave_the_route_beats_persistence_on_the_second(grid
 @pytest.fixture(scope="module")
 def parameters(grid: Grid) -> ParameterSet:
     stations = {name: fit_station(grid, name, own, BEGIN, SPLIT) for name, own in inputs_of(REGISTRY).items()}
-    return ParameterSet(BEGIN.astimezone(UTC), SPLIT.astimezone(UTC), {"replay": 36, "synthetic": 9000}, stations)
+    return ParameterSet(
+        BEGIN.astimezone(UTC), SPLIT.astimezone(UTC), {"replay": 36, "synthetic": 9000}, stations, WINDOWS
+    )
 
 
 def test_a_set_is_named_by_its_content_and_reads_back(parameters: ParameterSet, tmp_path: Path) -> None:
@@ -244,6 +253,39 @@ def test_a_set_is_named_by_its_content_and_reads_back(parameters: ParameterSet, 
     assert store.load(lake, None) == other and store.load(lake, parameters.id) == parameters
     with pytest.raises(LakeError, match=rf"no parameter set 'x'. There are: {parameters.id}"):
         store.load(lake, "x")
+
+
+def test_a_forecast_takes_the_windows_of_its_set(grid: Grid, parameters: ParameterSet) -> None:
+    """Another choice makes another set, and never another forecast of a set that is known."""
+    moment = datetime(2025, 11, 2, 13, tzinfo=LOCAL)
+    trend = [row["forecast_stage_m"] for row in run.forecasts(grid, parameters, [moment])]
+    slower = replace(parameters, windows=replace(WINDOWS, rate_h=6))
+    assert slower.id != parameters.id and ParameterSet.read(slower.content) == slower
+    assert [row["forecast_stage_m"] for row in run.forecasts(grid, slower, [moment])] != trend
+    silent = grid_of({("stage", "s"): np.r_[np.arange(20.0), [np.nan] * 2]})
+    assert forecast(model(), WINDOWS, silent, 21) and not forecast(
+        model(), replace(WINDOWS, stage_held_h=0), silent, 21
+    )
+
+
+def test_a_set_from_before_sets_said_their_windows_keeps_its_name_and_its_forecasts(
+    grid: Grid, parameters: ParameterSet
+) -> None:
+    said = json.loads(parameters.content)
+    del said["windows"]
+    content = json.dumps(said, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    old = ParameterSet.read(content)
+    assert old.content == content and old.id == hashlib.sha256(content.encode()).hexdigest()[:12]
+    moment = datetime(2025, 11, 2, 13, tzinfo=LOCAL)
+    first = replace(parameters, windows=Windows(3, 0.5, {"rain": 0.0, "outflow": 3.0, "stage": 1.0}))
+    before, after = (
+        {
+            tuple(row[name] for name in ("station_id", "lead_h", "forecast_method")): row["forecast_stage_m"]
+            for row in rows
+        }
+        for rows in (run.forecasts(grid, each, [moment]) for each in (old, first))
+    )
+    assert before == after and len(before) == 2 * 3 * 12
 
 
 def test_every_row_keeps_the_contract_and_says_what_it_was_trained_on(grid: Grid, parameters: ParameterSet) -> None:

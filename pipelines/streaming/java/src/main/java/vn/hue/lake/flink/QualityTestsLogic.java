@@ -7,8 +7,8 @@ import java.util.Arrays;
  * no Flink.
  *
  * <p>A reading is compared with those before it in event time that are still kept, whenever it arrives; a late one that is
- * older than what is kept is not evaluated (2). What was said of a reading is never changed by a later one. Of readings
- * of one time the newest revision is kept.
+ * older than what is kept is not evaluated (2). The tests of a field without a value are missing (9). What was said of a
+ * reading is never changed by a later one. Of readings of one time the newest revision is kept.
  *
  * <ul>
  *   <li><b>gap</b>: the time since the reading before;
@@ -90,6 +90,8 @@ final class QualityTestsLogic {
         for (int f = 0; f < fields.length; f++) {
             if ((reading.marks[f] & ReadingHistory.ABSENT) == 0) {
                 marks[f] |= field(said, history, before, reading, f);
+            } else {
+                said.missing(fields[f]);
             }
         }
         if (!isForgotten) {
@@ -249,10 +251,30 @@ final class QualityTestsLogic {
         boolean add(String field, String test, int result) {
             flag = worst(flag, result);
             if (result != PASS) {
-                detail = detail == null ? new StringBuilder() : detail.append(';');
-                detail.append(field).append('.').append(test).append('=').append(result);
+                name(field, test, result);
             }
             return result == SUSPECT || result == FAIL;
+        }
+
+        /** Names the tests of a field without a value; the flag stays, since the stateless tests know what is required. */
+        void missing(QualityRules.Field field) {
+            if (field.spike() != null) {
+                name(field.name(), "spike", MISSING);
+            }
+            if (field.rateOfChange() != null) {
+                name(field.name(), "rate_of_change", MISSING);
+            }
+            if (field.flatLine() != null) {
+                name(field.name(), "flat_line", MISSING);
+            }
+            if (field.attenuatedSignal() != null) {
+                name(field.name(), "attenuated_signal", MISSING);
+            }
+        }
+
+        private void name(String field, String test, int result) {
+            detail = detail == null ? new StringBuilder() : detail.append(';');
+            detail.append(field).append('.').append(test).append('=').append(result);
         }
 
         Result result() {

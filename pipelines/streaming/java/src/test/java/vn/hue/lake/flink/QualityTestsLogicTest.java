@@ -217,9 +217,29 @@ class QualityTestsLogicTest {
         logic = logic(FLAT);
         feedEvery(0, 10, 1.5, 1.0, 1.0, 1.0);
         QualityTestsLogic.Result missing = logic.evaluate(state, reading(40, null, 0));
-        assertEquals(new QualityTestsLogic.Result(9, "stage_m.gross_range=9"), missing);
+        assertEquals(new QualityTestsLogic.Result(9, "stage_m.gross_range=9;stage_m.flat_line=9"), missing);
         feedEvery(50, 10, 1.0, 1.0, 1.0);
         assertEquals("1 stage_m.flat_line=2", feed(80, 1.0));
+    }
+
+    @ParameterizedTest
+    @CsvSource({"1, ''", "2, ''", "3, 'level_m.gross_range=3'", "4, 'level_m.gross_range=4'"})
+    void anOptionalValueThatIsMissingIsNamedAndLeavesTheFlag(int flag, String before) {
+        logic = logic("{\"spike\": {\"window_ms\": 3600000, \"suspect\": \"0.5\"}, \"rate_of_change\": {\"window_ms\":"
+                + " 3600000, \"suspect\": \"1.2\"}, \"flat_line\": {\"tolerance\": \"0\", \"suspect_ms\": 3600000},"
+                + " \"attenuated_signal\": {\"window_ms\": 7200000, \"suspect\": \"0.05\"}}");
+        feedEvery(0, 10, 1.0);
+        byte absent = ReadingHistory.ABSENT | ReadingHistory.UNUSABLE;
+        QualityTestsLogic.Result result = logic.evaluate(
+                state,
+                new QualityTestsLogic.Reading(
+                        "71520", START + 10 * MINUTE, 0, new long[1], new byte[] {absent}, flag, before.isEmpty() ? null : before));
+        // The gap passed: a reading of which a test has passed was evaluated.
+        assertEquals(flag == QualityTestsLogic.NOT_EVALUATED ? QualityTestsLogic.PASS : flag, result.flag());
+        assertEquals(
+                (before.isEmpty() ? "" : before + ";")
+                        + "stage_m.spike=9;stage_m.rate_of_change=9;stage_m.flat_line=9;stage_m.attenuated_signal=9",
+                result.detail());
     }
 
     @Test
