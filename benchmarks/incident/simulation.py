@@ -3,10 +3,16 @@
 No pair of neighbouring loop stations with labelled incidents is public with a licence to carry, so that the method of
 pairs is measured here. Demand follows the day and is noisy; an incident takes a share of the capacity of one cell for
 a while. Occupancy is density times the length that a vehicle occupies, with noise of measurement.
+
+    python benchmarks/incident/simulation.py DAYS INCIDENTS SEED
+
+prints the road in windows of five minutes, as the unit test of the detection reads it.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +20,7 @@ from numpy.typing import NDArray
 
 STEP_S = 6.0
 MINUTE_STEPS = round(60 / STEP_S)
+WINDOW_MIN = 5
 FREE_KMH, WAVE_KMH, JAM_VEHKM = 60.0, 15.0, 150.0
 CELL_KM = FREE_KMH * STEP_S / 3600
 CELLS, UPSTREAM, DOWNSTREAM = 30, 8, 22
@@ -79,3 +86,19 @@ def _incidents(days: int, count: int, chance: np.random.Generator) -> tuple[Inci
         start = day * 1440 + 360 + slot * 210 + int(chance.integers(0, 30))
         found.append(Incident(start, start + int(chance.integers(15, 46)), float(chance.uniform(0.4, 0.9))))
     return tuple(found)
+
+
+def windows(run: Run) -> Iterator[str]:
+    """The run as text: `incident,<start minute>,<end minute>,<share blocked>` for the truth, then for every window
+    `<upstream>,<downstream>`, mean occupancies in percent."""
+    for incident in run.incidents:
+        yield f"incident,{incident.start_min},{incident.end_min},{incident.blocked:.3f}"
+    upstream, downstream = (
+        minutes.reshape(-1, WINDOW_MIN).mean(axis=1) for minutes in (run.upstream_pct, run.downstream_pct)
+    )
+    for up, down in zip(upstream, downstream, strict=True):
+        yield f"{up:.3f},{down:.3f}"
+
+
+if __name__ == "__main__":
+    print("\n".join(windows(simulate(*map(int, sys.argv[1:4])))))

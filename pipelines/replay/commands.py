@@ -57,6 +57,10 @@ WeekOld = Annotated[
     int,
     typer.Option(min=0, help="Number of records per dataset repeated a week later, after they have been forgotten."),
 ]
+SetBack = Annotated[
+    int,
+    typer.Option(min=0, help="Number of readings per dataset that one device sends with its clock set back by hours."),
+]
 Seed = Annotated[int, typer.Option(help="The same seed chooses the same faults, on every machine.")]
 Speed = Annotated[
     float,
@@ -91,12 +95,13 @@ def _sender(name: str) -> Callable[..., None]:
         late: Late = 0.0,
         malformed: Malformed = 0.0,
         week_old: WeekOld = 0,
+        set_back: SetBack = 0,
         seed: Seed = 7,
         speed: Speed = 0.0,
         allow_city: AllowCity = False,
     ) -> None:
         with errors_as_sentences():
-            plan = FaultPlan(duplicates, corrections, late, malformed, week_old, seed)
+            plan = FaultPlan(duplicates, corrections, late, malformed, week_old, seed, set_back)
             settings, registry = _context()
             check_namespace(settings, allow_city=allow_city)
             replay = make_replay(name, registry, settings.home / "data", plan)

@@ -1,8 +1,8 @@
 """Mixes faults into a replay, seeded, and knows what must become of every record.
 
-Each regular reading suffers at most one of: a duplicate, a correction, a delay. Malformed records come on top. The
-generated cases are unambiguous under the platform's law: a correction arrives inside the watermark delay, a duplicate
-inside the dedupe horizon, a late record is the first with its key.
+Each regular reading suffers at most one of: a duplicate, a correction, a delay, a clock that was set back. Malformed
+records come on top. The generated cases are unambiguous under the platform's law: a correction arrives inside the
+watermark delay, a duplicate inside the dedupe horizon, a late record is the first with its key.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.kafka import MAX_PAYLOAD_BYTES
 from pipelines.contracts.validators import rule_fields
 from pipelines.gateway.envelope import PERSONAL_UNPARSEABLE, TOO_LARGE, is_protected
+from pipelines.gateway.normalise import utc_text
 from pipelines.gateway.wire import encode_object
 from pipelines.replay.deliveries import Delivery, Replay, arrival, in_order, key_of, tell_truth
 from pipelines.replay.readings import Reading
@@ -35,6 +36,7 @@ _STEPS = {
     "confidence": Decimal("0.02"),
 }
 _STEP = Decimal("0.5")
+_SET_BACK = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ class FaultPlan:
     payload exactly once.
     `week_old` is a number of records per dataset that are repeated unchanged a week later, beyond the dedupe horizon:
     they count as late, and change nothing in silver.
+    `set_back` is a number of readings per dataset that one device sends in a row with its clock set back by hours: they
+    arrive in time, count as late, and stand in silver under the time that the device gave. Nothing tells such a reading
+    from one that was held up on its way.
     """
 
     duplicates: float = 0.0
@@ -53,14 +58,15 @@ class FaultPlan:
     malformed: float = 0.0
     week_old: int = 0
     seed: int = 7
+    set_back: int = 0
 
     def __post_init__(self) -> None:
         """Refuse shares that leave no regular reading."""
         shares = (self.duplicates, self.corrections, self.late, self.malformed)
         if any(not 0 <= share <= 1 for share in shares) or sum(shares[:3]) > 0.9:
             raise ValueError("shares lie between 0 and 1; duplicates, corrections and late together are at most 0.9")
-        if self.week_old < 0:
-            raise ValueError("week_old is a number of records from 0")
+        if self.week_old < 0 or self.set_back < 0:
+            raise ValueError("week_old and set_back are numbers of records from 0")
 
 
 NO_FAULTS = FaultPlan()
@@ -98,11 +104,16 @@ def _deliver(name: str, dataset: Dataset, readings: Sequence[Reading], plan: Fau
     rest = [i for i in range(len(readings)) if i not in corrected and i not in late]
     repeated = set(chance.sample(rest, min(round(plan.duplicates * len(readings)), len(rest))))
     plain = [i for i in rest if i not in repeated]
+    set_back = _set_back(dataset, regular, _of_one_device(dataset, readings, plain, plan.set_back, chance))
+    plain = [i for i in plain if i not in set_back]
     for index in chance.sample(plain, min(plan.week_old, len(plain))):
         yield replace(regular[index], received_at=regular[index].received_at + timedelta(days=7), disposition="late")
     for index, (item, reading) in enumerate(zip(regular, readings, strict=True)):
         if index in late:
             yield _late(dataset, item, reading, chance)
+            continue
+        if index in set_back:
+            yield set_back[index]
             continue
         yield item
         if index in repeated:
@@ -134,6 +145,43 @@ def _watermark(dataset: Dataset) -> timedelta:
 def _late(dataset: Dataset, item: Delivery, reading: Reading, chance: random.Random) -> Delivery:
     delay = _watermark(dataset) + timedelta(milliseconds=chance.randrange(60_000, 3 * 3_600_000))
     return replace(item, received_at=reading.event_at + delay, disposition="late")
+
+
+def _of_one_device(
+    dataset: Dataset, readings: Sequence[Reading], plain: Sequence[int], count: int, chance: random.Random
+) -> Sequence[int]:
+    """So many readings in a row of one device, or as many as the one with the most has; no published ones."""
+    assert dataset.stream is not None
+    name = dataset.stream.device or dataset.entity_key[0]
+    own: dict[str, list[int]] = {}
+    for index in plain if count else ():
+        if not readings[index].published:
+            own.setdefault(str(readings[index].body[name]), []).append(index)
+    most = min(count, max(map(len, own.values()), default=0))
+    if most == 0:
+        return ()
+    of_device = own[chance.choice(sorted(device for device, found in own.items() if len(found) >= most))]
+    of_device.sort(key=lambda index: readings[index].event_at)
+    first = chance.randrange(len(of_device) - most + 1)
+    return of_device[first : first + most]
+
+
+def _set_back(dataset: Dataset, regular: Sequence[Delivery], chosen: Sequence[int]) -> dict[int, Delivery]:
+    """The chosen readings as a clock tells them that runs behind by the watermark delay and two hours, and by so many
+    seconds that no time meets one of the device's own: that would be a correction."""
+    keys = {item.key for item in regular} if chosen else set()
+    back = _watermark(dataset) + _SET_BACK
+    while True:
+        back += timedelta(seconds=1)
+        found = {index: _told_earlier(dataset, regular[index], back) for index in chosen}
+        if dataset.event_time not in dataset.key or keys.isdisjoint(item.key for item in found.values()):
+            return found
+
+
+def _told_earlier(dataset: Dataset, item: Delivery, by: timedelta) -> Delivery:
+    event_time, body = str(dataset.event_time), item.body or {}
+    told = {**body, event_time: utc_text(datetime.fromisoformat(str(body[event_time])) - by)}
+    return replace(item, payload=told, body=told, key=key_of(dataset, told), disposition="late")
 
 
 def _duplicate(dataset: Dataset, item: Delivery, chance: random.Random) -> Delivery:

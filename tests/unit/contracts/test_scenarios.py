@@ -12,7 +12,6 @@ import pytest
 from catalogue import city
 
 from pipelines.contracts.errors import ContractErrors, Untranslatable
-from pipelines.contracts.model import SCENARIO_JOB
 from pipelines.contracts.registry import Registry, resolve_scenario
 from pipelines.contracts.scenario import FORMS, Scenario
 from pipelines.contracts.scenario_checks import SCENARIO_VALIDATORS, check_scenarios
@@ -38,11 +37,10 @@ def _scenario(registry: Registry, scenario_id: str, **parts: object) -> Scenario
     return Scenario.model_validate({**data, **parts})
 
 
-def test_every_agency_with_live_data_has_a_scenario_and_the_communes_have_one_together() -> None:
+def test_every_department_has_a_scenario_of_its_own_and_the_communes_have_one_together() -> None:
     registry = city()
-    live = {d.owner for d in registry.datasets if d.topic and d.job != SCENARIO_JOB}
     owners = {scenario.owner for scenario in registry.scenarios if scenario.kind != "commune_common"}
-    assert live <= owners
+    assert owners == set(registry.code_list("agencies").codes), "I.2.d: at least one for each department"
     common = [scenario for scenario in registry.scenarios if scenario.kind == "commune_common"]
     assert [scenario.scope.by for scenario in common] == ["ward"] and not common[0].scope.only
     used = {type(form) for scenario in registry.scenarios for form in scenario.trigger.conditions}
@@ -253,3 +251,17 @@ def test_the_page_says_every_scenario_in_words() -> None:
         assert all(text in page for text in scenario.unverified)
     assert "`river_stage.stage_m` tăng 0.4 trong 3 h — `river_stage.stage_m` has risen by 0.4 within 3 h" in page
     assert "nothing of `camera_health` for 10 min, of at least 3" in page
+
+
+def test_the_guide_names_every_scenario_with_its_owner_and_its_datasets() -> None:
+    guide = (SCHEMAS.parent / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in guide.splitlines() if line.startswith("| `")]
+    said = {row[0].strip("| `"): (row[1], row[3].rstrip(" |")) for row in rows if len(row) == 4}
+    common = "40 phường, xã"
+    assert said == {
+        scenario.id: (
+            common if scenario.kind == "commune_common" else scenario.owner,
+            ", ".join(f"`{name}`" for name in scenario.datasets),
+        )
+        for scenario in city().scenarios
+    }

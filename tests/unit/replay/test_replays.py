@@ -147,6 +147,35 @@ def test_faults_change_no_final_key_and_no_published_figure(faulty: Replay, regi
             assert faulty.truth.datasets[dataset].peaks == truth.peaks
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_clock_that_was_set_back_makes_late_rows_under_its_own_time(
+    name: str, registry: Registry, settings: Settings
+) -> None:
+    clean = make_replay(name, registry, HOME / "data")
+    replay = make_replay(name, registry, HOME / "data", FaultPlan(set_back=6))
+    decided = law(registry, list(raw_records(replay, Gateway.open(registry, settings))))
+    for dataset_id, truth in replay.truth.datasets.items():
+        dataset = registry.dataset(dataset_id)
+        assert dataset.stream is not None
+        true, told = ([d for d in r.deliveries if d.dataset == dataset_id] for r in (clean, replay))
+        assert Counter(d.received_at for d in true) == Counter(d.received_at for d in told), "all arrive as they did"
+        known = {(d.key, str((d.body or {})[dataset.event_time])) for d in true}
+        back = [d for d in told if (d.key, str((d.body or {})[dataset.event_time])) not in known]
+        assert len(back) <= 6 and (back or dataset_id == "flood_forecast"), "what was published is never touched"
+        assert {d.disposition for d in back} <= {"late"}
+        assert len({(d.body or {})[dataset.stream.device or dataset.entity_key[0]] for d in back}) <= 1
+        behind = {d.received_at - datetime.fromisoformat(str((d.body or {})[dataset.event_time])) for d in back}
+        assert all(
+            dataset.stream.watermark + timedelta(hours=2) < lag < timedelta(hours=3) + dataset.stream.watermark
+            for lag in behind
+        )
+        before = clean.truth.datasets[dataset_id]
+        assert (truth.late, truth.on_time) == (before.late + len(back), before.on_time - len(back))
+        assert truth.silver_rows == before.silver_rows and truth.corrected == truth.duplicate == 0
+        assert {d.key for d in back} <= replay.final_rows(dataset_id).keys(), "nothing tells them from late readings"
+        assert (decided[dataset_id]["late"], decided[dataset_id]["corrected"]) == (truth.late, 0)
+
+
 def test_the_arrival_clock_is_monotone(faulty: Replay, records: list[RawRecord]) -> None:
     for topic in {r.topic for r in records}:
         clock = [r.timestamp_ms for r in records if r.topic == topic]
@@ -279,7 +308,13 @@ def test_a_replay_stays_out_of_the_city(settings: Settings) -> None:
 
 
 def test_wrong_plans_and_names_are_refused() -> None:
-    for wrong in ({"late": -0.1}, {"malformed": 2.0}, {"late": 0.5, "duplicates": 0.5}, {"week_old": -1}):
+    for wrong in (
+        {"late": -0.1},
+        {"malformed": 2.0},
+        {"late": 0.5, "duplicates": 0.5},
+        {"week_old": -1},
+        {"set_back": -1},
+    ):
         with pytest.raises(ValueError, match=r"shares|week_old"):
             FaultPlan(**wrong)
     with pytest.raises(KeyError, match="flood-2025"):

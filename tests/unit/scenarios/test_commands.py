@@ -27,8 +27,9 @@ def namespace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LAKE_HOME", str(ROOT))
     monkeypatch.setenv("LAKE_STATE", str(tmp_path))
     monkeypatch.setenv("LAKE_NAMESPACE", "drill")
-    known = {r.scenario: r for r in publish.due(city(), {}, by="truc-ban", now=datetime(2026, 11, 21, tzinfo=UTC))[:2]}
-    first, second = known
+    first, second = "cameras_silent", "commune_flooding"
+    due = publish.due(city(), {}, by="truc-ban", now=datetime(2026, 11, 21, tzinfo=UTC))
+    known = {record.scenario: record for record in due if record.scenario in {first, second}}
     known[first] = replace(known[first], enabled=True, effective={"camera_health": "2025-10-27T00:00:00Z"}, offset=4)
     known[second] = replace(known[second], content_hash="another")
     monkeypatch.setattr(commands, "read_rules", lambda _: known)
@@ -63,7 +64,7 @@ def test_showing_one_says_it_in_words_and_since_when_it_is_in_force() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("show", "flood"), "no scenario 'flood'; there are: cameras_silent, "),
+        (("show", "flood"), "no scenario 'flood'; there are: air_harmful, cameras_silent, "),
         (
             ("test", "river_rising_fast", "--from", "soon", "--to", "2025-11-01"),
             "--from 'soon' không phải là thời điểm",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,18 +16,10 @@ from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 from pipelines.scenarios.dry_run import DryRun, dry_run
 
-ROOT = Path(__file__).parents[3]
 T0 = datetime(2025, 10, 27, tzinfo=UTC)
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """A namespace with tables of its own; the jars are the project's."""
-    found = Settings.load({"LAKE_HOME": str(ROOT), "LAKE_STATE": str(tmp_path), "LAKE_NAMESPACE": "drill"})
-    return replace(found, dist=ROOT / ".lake" / "dist")
-
-
-def _stages(settings: Settings, *stages: float, late: int | None = None) -> None:
+def _stages(namespace: Settings, *stages: float, late: int | None = None) -> None:
     """Write readings of Kim Long to silver, ten minutes apart; the one numbered ``late`` arrived three hours later."""
     rows = []
     for number, stage in enumerate(stages):
@@ -49,21 +39,21 @@ def _stages(settings: Settings, *stages: float, late: int | None = None) -> None
             }
         )
     schema = arrow_schema(city().dataset("river_stage"), "silver")
-    write_deltalake(str(settings.table_path("silver", "river_stage")), pa.Table.from_pylist(rows, schema=schema))
+    write_deltalake(str(namespace.table_path("silver", "river_stage")), pa.Table.from_pylist(rows, schema=schema))
 
 
-def _try(settings: Settings, **limits: datetime) -> DryRun:
+def _try(namespace: Settings, **limits: datetime) -> DryRun:
     begin, end = limits.get("begin", T0), limits.get("end", T0 + timedelta(days=1))
-    return dry_run(settings, city(), city().scenario("river_rising_fast"), begin, end)
+    return dry_run(namespace, city(), city().scenario("river_rising_fast"), begin, end)
 
 
 def _runs(found: DryRun) -> list[tuple[str, Any]]:
     return [(row["started_at"], row.get("ended_at")) for row in found.runs]
 
 
-def test_it_tells_the_runs_with_their_evidence(settings: Settings) -> None:
-    _stages(settings, 1.0, 1.1, 1.25, 1.4, 1.2, *[1.2] * 8)
-    found = _try(settings)
+def test_it_tells_the_runs_with_their_evidence(namespace: Settings) -> None:
+    _stages(namespace, 1.0, 1.1, 1.25, 1.4, 1.2, *[1.2] * 8)
+    found = _try(namespace)
     assert found.facts == {"river_stage": 13}
     assert _runs(found) == [("2025-10-27T00:30:00Z", "2025-10-27T01:40:00Z")]
     run = found.rows["alert.scenario_run"][0]
@@ -72,23 +62,23 @@ def test_it_tells_the_runs_with_their_evidence(settings: Settings) -> None:
     assert [row["outcome_kind"] for row in found.rows["alert.scenario_outcome"]] == ["alert_issued", "alert_ended"]
 
 
-def test_only_the_asked_time_is_judged_and_without_a_run_it_says_so(settings: Settings) -> None:
-    _stages(settings, 1.0, 1.1, 1.25, 1.4)
-    found = _try(settings, begin=T0 + timedelta(minutes=10))
+def test_only_the_asked_time_is_judged_and_without_a_run_it_says_so(namespace: Settings) -> None:
+    _stages(namespace, 1.0, 1.1, 1.25, 1.4)
+    found = _try(namespace, begin=T0 + timedelta(minutes=10))
     assert found.facts == {"river_stage": 3} and found.runs == ()
-    assert _runs(_try(settings, end=T0 + timedelta(minutes=30))) == []
+    assert _runs(_try(namespace, end=T0 + timedelta(minutes=30))) == []
 
 
-def test_facts_are_judged_in_the_order_of_their_arrival(settings: Settings) -> None:
-    _stages(settings, 1.0, 5.0, 1.1, 1.1, late=1)
-    assert _runs(_try(settings)) == [], "a reading that came after its successors changes nothing"
+def test_facts_are_judged_in_the_order_of_their_arrival(namespace: Settings) -> None:
+    _stages(namespace, 1.0, 5.0, 1.1, 1.1, late=1)
+    assert _runs(_try(namespace)) == [], "a reading that came after its successors changes nothing"
 
 
-def test_without_data_it_fails_and_says_what_there_is(settings: Settings) -> None:
+def test_without_data_it_fails_and_says_what_there_is(namespace: Settings) -> None:
     with pytest.raises(LakeError, match=r"Không có dữ liệu để thử .*: silver.river_stage does not exist\."):
-        _try(settings)
-    _stages(settings, 1.0, 1.1)
+        _try(namespace)
+    _stages(namespace, 1.0, 1.1)
     with pytest.raises(LakeError, match=r"silver.river_stage has 2025-10-27T00:00:00.000Z … 2025-10-27T00:10:00.000Z"):
-        _try(settings, begin=T0 + timedelta(days=2), end=T0 + timedelta(days=3))
+        _try(namespace, begin=T0 + timedelta(days=2), end=T0 + timedelta(days=3))
     with pytest.raises(LakeError, match="--from phải trước --to"):
-        _try(settings, begin=T0, end=T0)
+        _try(namespace, begin=T0, end=T0)

@@ -1,6 +1,8 @@
 """What the contracts give to dbt: committed, up to date, complete."""
 
+import re
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from pipelines.contracts.registry import Registry, load_registry
 from pipelines.contracts.support import Elsewhere, Native
 from pipelines.contracts.targets import dbt
 from pipelines.contracts.targets.great_expectations import SUPPORT as GX_SUPPORT
+from pipelines.streaming.job import job_sql
 
 HOME = Path(__file__).resolve().parents[3]
 
@@ -139,3 +142,12 @@ def test_the_hold_of_a_reading_is_two_cadences_of_the_gauge(registry: Registry) 
     stream = registry.dataset("river_stage").stream
     assert stream is not None
     assert variables["flood_reading_hold_minutes"] * 60 == 2 * stream.cadence.total_seconds()
+
+
+def test_the_settled_alarm_has_the_hysteresis_and_the_hold_of_the_live_one(registry: Registry) -> None:
+    variables = yaml.safe_load((HOME / "dbt_project/dbt_project.yml").read_text(encoding="utf-8"))["vars"]
+    live = next(statement for statement in job_sql("flood", registry) if "FROM FloodAlarm(" in statement)
+    said = dict(re.findall(r"(hysteresis_m|hold_ms) => CAST\(([0-9.]+) AS", live))
+    assert said.keys() == {"hysteresis_m", "hold_ms"}
+    assert Decimal(said["hysteresis_m"]) == Decimal(str(variables["flood_hysteresis_m"]))
+    assert int(said["hold_ms"]) == variables["flood_hold_minutes"] * 60_000

@@ -4,6 +4,9 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
@@ -19,6 +22,8 @@ class IncidentLogicTest {
     private static final String THRESHOLDS = HEAD
             + "speed_threshold|2|2|3|50|60|||||2026-01-01T00:00:00Z;california|2|2|0|||8|0.5|0.15|2025-01-01T00:00:00Z|";
     private static final long WINDOW = 5 * 60_000L;
+    /** For so long after a blocking a queue may stand, as the benchmark counts. */
+    private static final long QUEUE_MIN = 30;
     private static final long START = Instant.parse("2025-10-27T00:00:00Z").toEpochMilli();
 
     private final IncidentLogic logic = new IncidentLogic(CodeListRows.parse(THRESHOLDS));
@@ -148,6 +153,63 @@ class IncidentLogicTest {
         feed(2, 40.0, 30.0, 8.0);
         feed(3, 40.0, 30.0, 8.0);
         assertEquals(List.of("3 speed_threshold raise", "3 california raise"), seen);
+    }
+
+    /** One blocking of the simulated road, in minutes since its beginning, and the share of the road that it takes. */
+    private record Blocking(long startMin, long endMin, double share) {}
+
+    /** What blocked a road, and in minutes since its beginning when incidents were raised. */
+    private record Road(List<Blocking> blockings, List<Long> raisedMin) {}
+
+    /** Feeds three days of the road that benchmarks/incident/simulation.py made, by windows. */
+    private Road drive(String road) throws IOException {
+        List<Blocking> blockings = new ArrayList<>();
+        List<Long> raisedMin = new ArrayList<>();
+        int n = 0;
+        try (InputStream file = IncidentLogicTest.class.getResourceAsStream("/incident/" + road + ".csv")) {
+            for (String line : new String(file.readAllBytes(), StandardCharsets.UTF_8).split("\n")) {
+                String[] cells = line.split(",");
+                if (cells[0].equals("incident")) {
+                    blockings.add(new Blocking(
+                            Long.parseLong(cells[1]), Long.parseLong(cells[2]), Double.parseDouble(cells[3])));
+                    continue;
+                }
+                for (IncidentLogic.Transition each :
+                        feed(n, null, Double.parseDouble(cells[0]), Double.parseDouble(cells[1]))) {
+                    if (each.isRaise()) {
+                        raisedMin.add((each.atMillis() - START) / 60_000);
+                    }
+                }
+                n++;
+            }
+        }
+        assertEquals(3 * 288, n, "three days in windows of five minutes");
+        return new Road(blockings, raisedMin);
+    }
+
+    @Test
+    void aFreeRoadRaisesNothing() throws IOException {
+        assertEquals(List.of(), drive("road_without_incidents").raisedMin());
+    }
+
+    /** A floor, not the figure: that is in benchmarks/incident. A light blocking makes no queue that could be seen. */
+    @Test
+    void aHeavyBlockingIsRaisedWithinTwentyMinutesAndNothingElseIs() throws IOException {
+        Road road = drive("road_with_incidents");
+        List<Blocking> heavy =
+                road.blockings().stream().filter(each -> each.share() >= 0.7).toList();
+        assertEquals(4, heavy.size());
+        for (Blocking each : heavy) {
+            assertTrue(
+                    road.raisedMin().stream().anyMatch(min -> min > each.startMin() && min <= each.startMin() + 20),
+                    () -> each + " is not raised in time: " + road.raisedMin());
+        }
+        for (Long min : road.raisedMin()) {
+            assertTrue(
+                    road.blockings().stream()
+                            .anyMatch(each -> min > each.startMin() && min <= each.endMin() + QUEUE_MIN),
+                    () -> "nothing blocks the road in minute " + min);
+        }
     }
 
     @ParameterizedTest
