@@ -165,16 +165,28 @@ class Core:
         Raises:
             UnknownDataset, NotAllowed, UnknownFormat, Oversized: it may not.
         """
-        dataset = self.streams.get(dataset_id)
-        if dataset is None:
-            raise UnknownDataset(f"There is no stream {dataset_id!r} in {self.settings.namespace}.")
-        if not source.may_send(dataset_id):
-            what = f"{source.name} may not send to {dataset_id}."
-            raise NotAllowed(what, f"It is bound to: {', '.join(source.datasets)}.")
+        dataset = self.bound(dataset_id, source)
         if size_bytes > self.limits.body_bytes:
             what = f"The body has {size_bytes} bytes; at most {self.limits.body_bytes} are taken."
             raise Oversized(what, "Send smaller batches.")
         check(dataset, media_type)
+        return dataset
+
+    def bound(self, dataset_id: str, source: Source) -> Dataset:
+        """The stream of that name, when a source may send to it.
+
+        Raises:
+            UnknownDataset, NotAllowed: it may not, whatever it was bound to before the contract said who writes it.
+        """
+        dataset = self.streams.get(dataset_id)
+        if dataset is None:
+            raise UnknownDataset(f"There is no stream {dataset_id!r} in {self.settings.namespace}.")
+        if not dataset.is_sent:
+            what = f"The platform alone writes {dataset_id}: no source may send to it."
+            raise NotAllowed(what, "Send what was measured to the stream that it is made from.")
+        if not source.may_send(dataset_id):
+            what = f"{source.name} may not send to {dataset_id}."
+            raise NotAllowed(what, f"It is bound to: {', '.join(source.datasets)}.")
         return dataset
 
     def _bucket(self, source: Source) -> TokenBucket:

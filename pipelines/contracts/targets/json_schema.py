@@ -56,9 +56,9 @@ REVISION: dict[str, Any] = {
 
 
 def render(registry: Registry) -> Mapping[str, str]:
-    """One file for each stream, path relative to the project root → text."""
+    """One file for each stream that sources send, path relative to the project root → text."""
     files = {}
-    for dataset in registry.streams():
+    for dataset in registry.sent():
         identity = {"$schema": DIALECT, "$id": urn("json_schema", f"{dataset.id}.{dataset.version}")}
         schema = {**identity, **record(dataset, registry, in_place)}
         files[f"catalog/json_schema/{dataset.id}.schema.json"] = json_file(schema, "$comment")

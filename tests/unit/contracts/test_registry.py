@@ -119,6 +119,18 @@ def test_an_unknown_dataset_lists_those_there_are() -> None:
         (
             "datasets/flood/river_stage.yaml",
             "stream: {event_time",
+            "stream: {written_by: platform, event_time",
+            "what the platform writes is sent by nobody: leave `accepts` and `device` out",
+        ),
+        (
+            "datasets/flood/alert_cap.yaml",
+            "written_by: platform",
+            "accepts: []",
+            "`accepts` names no format; a stream that nobody sends has `written_by: platform`",
+        ),
+        (
+            "datasets/flood/river_stage.yaml",
+            "stream: {event_time",
             "stream: {window: 1 h, event_time",
             "unknown key 'stream.window' (allowed: accepts, cadence, dedupe, device, event_time, partitions",
         ),
