@@ -21,10 +21,11 @@ from pipelines.gateway.checks import findings
 from pipelines.gateway.core import Core
 from pipelines.gateway.formats.entry import Entry
 from pipelines.gateway.given import completed
+from pipelines.gateway.limits import KEPT_FOR
 from pipelines.gateway.mqtt.acks import Acks
 from pipelines.gateway.mqtt.binding import Bound, NotBound, Router
 from pipelines.gateway.mqtt.connections import Connection, connections, set_connection
-from pipelines.gateway.mqtt.unbound import KEPT_FOR, Unbound, UnboundFull
+from pipelines.gateway.mqtt.unbound import Unbound, UnboundFull
 from pipelines.gateway.sources import Source, Sources, create_token, revoke, sources_path
 from pipelines.gateway.submission import Submission
 from pipelines.runtime.decision import Decision
