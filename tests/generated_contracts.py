@@ -155,7 +155,8 @@ def contracts(draw: st.DrawFn, kinds: tuple[str, ...] = KINDS) -> Generated:
     if kind.endswith("stream"):
         contract["stream"] = {
             "event_time": event, "watermark": draw(st.sampled_from(("1 s", "100 min", "26 h"))), "cadence": "1 min",
-            "dedupe": "24 h", "rebuild": "7 d", "partitions": draw(st.integers(1, 3)), "accepts": ["native"],
+            "dedupe": "24 h", "rebuild": "7 d", "partitions": draw(st.integers(1, 3)),
+            **draw(st.sampled_from(({"accepts": ["native"]}, {"written_by": "platform"}))),
         }  # fmt: skip
         contract["qc"] = {"gross_range": draw(suspects(dictionary, key))}
     else:

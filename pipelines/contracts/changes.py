@@ -75,6 +75,7 @@ class Kind(StrEnum):
     CLASSIFICATION_RAISED = "classification raised"
     CLASSIFICATION_LOWERED = "classification lowered"
     TOKENISATION_CHANGED = "tokenised in another way"
+    ROTATION_CHANGED = "follows rotations of the key otherwise"
     FREE_TEXT_SET = "became free text, which is not published"
     FREE_TEXT_UNSET = "is no longer free text"
     REFERENCE_ADDED = "reference added"
@@ -90,6 +91,7 @@ class Kind(StrEnum):
     TOPIC_SHRUNK = "fewer topic partitions"
     INPUT_FORMAT_REMOVED = "accepted format removed"
     INPUT_NAME_REMOVED = "read differently in an accepted format"
+    WRITER_CHANGED = "written by another"
     STREAM_CHANGED = "stream setting changed"
     SECTOR_CHANGED = "sector setting changed"
     DERIVED_CHANGED = "job setting changed"
@@ -143,6 +145,9 @@ _BREAKING = frozenset(
         Kind.RETENTION_SHORTENED,
     }
 )
+# Not among them: WRITER_CHANGED, although a sender may be turned away. What only the platform may write was never
+# anybody's to send, and a hole must not stay open until a new major version has taken the old one's place. Nor
+# ROTATION_CHANGED: no view grants a token, so that only what lies in this repository could have joined by it.
 _DOCUMENTATION = frozenset({Kind.TEXT_CHANGED, Kind.NOTE_CHANGED, Kind.ALIASES_CHANGED, Kind.FIELDS_REORDERED})
 _BUMPS = {Severity.BREAKING: Bump.MAJOR, Severity.COMPATIBLE: Bump.MINOR, Severity.DOCUMENTATION: Bump.PATCH}
 
@@ -363,7 +368,10 @@ def _field(old: ContractField, new: ContractField) -> Iterator[Change]:
         yield Change(kind, name, old.code_list or "", new.code_list or "")
     yield from _classification(name, old.classification, new.classification)
     if old.tokenise != new.tokenise:
-        yield Change(Kind.TOKENISATION_CHANGED, name, shown(old.tokenise), shown(new.tokenise))
+        kind = Kind.TOKENISATION_CHANGED
+        if old.tokenise and old.tokenise.model_copy(update={"joins": not old.tokenise.joins}) == new.tokenise:
+            kind = Kind.ROTATION_CHANGED
+        yield Change(kind, name, shown(old.tokenise), shown(new.tokenise))
     if old.free_text != new.free_text:
         yield Change(Kind.FREE_TEXT_SET if new.free_text else Kind.FREE_TEXT_UNSET, name)
     if old.references != new.references:
@@ -466,7 +474,9 @@ def _graver(change: Change, old: Source, new: Source) -> Kind:
     if isinstance(old, Stream) and isinstance(new, Stream):
         if setting == "partitions" and new.partitions < old.partitions:
             return Kind.TOPIC_SHRUNK
-        if setting == "accepts" and set(old.accepts) - set(new.accepts):
+        if setting == "written_by":
+            return Kind.WRITER_CHANGED
+        if setting == "accepts" and set(old.accepts) - set(new.accepts) and new.written_by == old.written_by:
             return Kind.INPUT_FORMAT_REMOVED
     return change.kind
 

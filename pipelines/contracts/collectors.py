@@ -176,7 +176,11 @@ def check_collectors(registry: Registry) -> Iterator[ContractError]:
                 hint = f"streams: {', '.join(streams)}"
                 message = f"{binding.dataset!r} is no stream"
                 yield ContractError(message, where=where(*place, "dataset"), dataset=collector.id, hint=hint)
-            if binding.dataset in streams and binding.media_type not in media_types(streams[binding.dataset]):
+            if binding.dataset in streams and not streams[binding.dataset].is_sent:
+                hint = "bind a stream that sources send"
+                message = f"{binding.dataset} is written by the platform itself"
+                yield ContractError(message, where=where(*place, "dataset"), dataset=collector.id, hint=hint)
+            elif binding.dataset in streams and binding.media_type not in media_types(streams[binding.dataset]):
                 hint = f"allowed: {', '.join(media_types(streams[binding.dataset]))}"
                 message = f"{binding.dataset} takes no {binding.media_type!r}"
                 yield ContractError(message, where=where(*place, "media_type"), dataset=collector.id, hint=hint)

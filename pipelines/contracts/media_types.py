@@ -10,8 +10,8 @@ NATIVE, SENSORTHINGS, FIWARE = "native", "sensorthings", "fiware."
 
 
 def media_types(dataset: Dataset) -> tuple[str, ...]:
-    """The media types of a stream's bodies, the plainest first; none for a dataset that is no stream."""
-    if dataset.stream is None:
+    """The media types of a stream's bodies, the plainest first; none for one that nobody sends."""
+    if dataset.stream is None or not dataset.is_sent:
         return ()
     native = (NDJSON, CSV) if NATIVE in dataset.stream.accepts else ()
     linked = (LD_JSON,) if entity_types(dataset) else ()

@@ -216,7 +216,8 @@ class Stream(Model):
 
     ``accepts`` names the formats of the gateway: ``native`` (JSON, NDJSON, CSV with our field names), ``sensorthings``,
     ``fiware.<Type>``. ``device`` is the field that names the sender's device; its code list or reference is the
-    register of the devices that are known.
+    register of the devices that are known. ``written_by``: ``sources`` send it to the gateway, or the ``platform``
+    alone writes it; then it has neither, and the gateway takes it from nobody.
     """
 
     event_time: Name
@@ -227,6 +228,21 @@ class Stream(Model):
     partitions: int = Field(default=1, ge=1, le=64)
     accepts: tuple[Annotated[str, Field(pattern=FORMAT)], ...] = ("native",)
     device: Name | None = None
+    written_by: Literal["sources", "platform"] = "sources"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_nothing(cls, given: object) -> object:
+        is_own = isinstance(given, dict) and given.get("written_by") == "platform"
+        return {"accepts": (), **given} if is_own and isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Stream:
+        if self.written_by == "platform" and (self.accepts or self.device):
+            raise ValueError("what the platform writes is sent by nobody: leave `accepts` and `device` out")
+        if self.written_by == "sources" and not self.accepts:
+            raise ValueError("`accepts` names no format; a stream that nobody sends has `written_by: platform`")
+        return self
 
 
 class Sector(Model):
@@ -719,6 +735,11 @@ class Dataset(Model):
         if self.mart:
             return self.mart.as_of
         return self.sector.cursor if self.sector else None
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether sources send it to the gateway: a stream that the platform does not write itself."""
+        return self.stream is not None and self.stream.written_by == "sources"
 
     @property
     def layer(self) -> str:

@@ -437,6 +437,8 @@ class _Reader:
                 contract["systems"] = [item["id"] if isinstance(item, dict) else item for item in value]
             elif name in {"clauses", "data_class", "legal_basis", "personal_purpose", "qc", "supersedes", "unverified"}:
                 contract[name] = value
+            elif name == "written_by" and value in {"sources", "platform"} and "stream" in contract:
+                contract["stream"]["written_by"] = value
             elif name == "classification" and value in CLASSIFICATIONS:
                 contract["classification"] = max(value, contract["classification"], key=CLASSIFICATIONS.index)
             else:

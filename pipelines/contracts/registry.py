@@ -74,6 +74,10 @@ class Registry:
         """Every live dataset, or those that one stream job reads."""
         return tuple(d for d in self.datasets if d.stream and job in (None, d.job))
 
+    def sent(self) -> tuple[Dataset, ...]:
+        """The live datasets that sources send to the gateway; the platform writes the others itself."""
+        return tuple(d for d in self.datasets if d.is_sent)
+
     def derived(self, job: str) -> tuple[Dataset, ...]:
         """Every table that one stream job computes."""
         return tuple(d for d in self.datasets if d.derived and d.derived.job == job)

@@ -262,6 +262,19 @@ def references_lead_to_keys(dataset: Dataset, registry: Registry) -> Iterator[Fi
 
 
 @validator
+def tokens_that_rotate_join_nothing(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """A token with `joins: false` changes with the key: it is no key, no reference, and no two years are told by it."""
+    unique = {name for rule in dataset.quality if isinstance(rule, Unique) for name in rule.fields}
+    for item in dataset.fields:
+        if item.tokenise is None or item.tokenise.joins:
+            continue
+        if item.name in unique | {*dataset.key} or item.references is not None:
+            message = f"field {item.name!r} joins rows, but its tokens change when the key is rotated"
+            hint = f"leave `joins: false` out at {item.name} in schemas/fields.yaml, or join by another field"
+            yield Finding(message, field_pointer(dataset, item.name), hint)
+
+
+@validator
 def samples_name_fields(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
     """A sample draws values of fields that the source has, and its conditions name fields of the dataset."""
     for name, value in (dataset.sample.fields if dataset.sample else {}).items():

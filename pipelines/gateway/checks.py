@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipelines.contracts.collectors import Collector, check_collectors
+from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.gateway.inbox.watch import folders
 from pipelines.gateway.mqtt.connections import connections
@@ -30,7 +31,11 @@ def findings(settings: Settings, registry: Registry, root: Path) -> Iterator[str
         except LakeError as error:
             yield f"{name}: {error}"
         yield from _sources(known[name], registry, sources)
-    streams = {dataset.id for dataset in registry.streams()}
+    streams = {dataset.id: dataset for dataset in registry.streams()}
+    for source in sources.all():
+        if own := [name for name in source.datasets if name in streams and not streams[name].is_sent]:
+            remedy = f"bind it anew: lake gateway token create {source.name} --agency {source.agency} --dataset …"
+            yield f"{source.name} is bound to {', '.join(own)}, which the platform alone writes ({remedy})"
     for path, _ in folders(root):
         yield from _inbox(path, sources, streams)
 
@@ -53,7 +58,7 @@ def _sources(collector: Collector, registry: Registry, sources: Sources) -> Iter
             )
 
 
-def _inbox(path: Path, sources: Sources, streams: set[str]) -> Iterator[str]:
+def _inbox(path: Path, sources: Sources, streams: Mapping[str, Dataset]) -> Iterator[str]:
     source, dataset = path.parent.name, path.name
     try:
         allowed = sources.named(source).may_send(dataset)
@@ -62,6 +67,8 @@ def _inbox(path: Path, sources: Sources, streams: set[str]) -> Iterator[str]:
         return
     if dataset not in streams:
         yield f"{path}: there is no stream {dataset!r}"
+    elif not streams[dataset].is_sent:
+        yield f"{path}: the platform alone writes {dataset}"
     elif not allowed:
         yield f"{path}: {source} may not send to {dataset}"
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):

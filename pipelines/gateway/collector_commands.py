@@ -155,6 +155,9 @@ def open_inbox(
     known = Sources(settings).named(source)
     if dataset not in {each.id for each in registry.streams()}:
         raise LakeError(f"There is no stream {dataset!r} in {settings.namespace}.", "See `lake contracts show`.")
+    if not registry.dataset(dataset).is_sent:
+        sent = ", ".join(each.id for each in registry.sent())
+        raise LakeError(f"The platform alone writes {dataset}.", f"Streams that a source may send: {sent}.")
     if not known.may_send(dataset):
         raise LakeError(f"{source} may not send to {dataset}.", f"It is bound to: {', '.join(known.datasets)}.")
     path = inbox_root(settings, inbox) / source / dataset

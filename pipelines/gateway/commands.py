@@ -187,12 +187,12 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         typer.echo("Chưa chạy — no gateway has run in this namespace.")
         raise typer.Exit(1)
     if as_json:
-        typer.echo(json.dumps(asdict(told), ensure_ascii=False))
+        typer.echo(json.dumps({**asdict(told), "is_alive": told.is_alive(datetime.now(UTC))}, ensure_ascii=False))
         return
     table = Table(title=f"gateway · {told.namespace} · pid {told.pid} · {told.written_at}", title_justify="left")
     table.add_column("")
     table.add_column("")
-    for name, text in summary(told):
+    for name, text in summary(told, datetime.now(UTC)):
         table.add_row(name, text)
     _console.print(table)
 
@@ -204,15 +204,21 @@ def devices(context: typer.Context) -> None:
         return
     settings = Settings.load()
     told = read_report(settings)
-    table = Table(title="Thiết bị đã đăng ký — registered devices", title_justify="left")
-    for name in ("dataset", "register", "registered", "reporting", "im lặng / silent", "chưa từng / never", "names"):
+    title = "Thiết bị đã đăng ký — registered devices"
+    if told and not told.is_alive(datetime.now(UTC)):
+        title += f" · không có cửa nhận từ · no gateway since {told.written_at[:19]}Z"
+    table = Table(title=title, title_justify="left")
+    silent, never = ("im lặng / silent", "names"), ("chưa từng / never", "names")
+    for name in ("dataset", "register", "registered", "reporting", *silent, *never):
         table.add_column(name)
     for row in told.devices if told else ():
         counts = (row.registered, row.reporting, row.silent, row.never) if row.is_checked else ("—",) * 4
-        table.add_row(row.dataset, row.register, *map(str, counts), ", ".join(row.names))
+        known, reporting, quiet, unheard = map(str, counts)
+        names, unheard_names = ", ".join(row.names), ", ".join(row.never_names)
+        table.add_row(row.dataset, row.register, known, reporting, quiet, names, unheard, unheard_names)
     _console.print(table)
     quarantine = Quarantine(settings)
-    strangers = quarantine.strangers()
+    strangers, gone = quarantine.strangers(), quarantine.usage().gone
     quarantine.close()
     if strangers:
         table = Table(
@@ -224,6 +230,14 @@ def devices(context: typer.Context) -> None:
             table.add_row(item.dataset, item.device, str(item.records), item.first_at[:19], item.last_at[:19])
         _console.print(table)
         _console.print("When one is registered: lake gateway devices release DATASET", highlight=False)
+    if gone:
+        table = Table(title="Đã bỏ vì quá hạn hoặc hết chỗ — let go: too old, or no room", title_justify="left")
+        for name in ("dataset", "why", "records", "MB", "last"):
+            table.add_column(name)
+        for each in gone:
+            size = f"{each.size_bytes / 2**20:.1f}"
+            table.add_row(each.dataset, each.why, str(each.records), size, each.last_at[:19])
+        _console.print(table)
 
 
 @devices_app.command("release")

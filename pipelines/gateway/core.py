@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -52,6 +53,7 @@ _TURN_S = 0.002
 _CLOSE_TIMEOUT_S = 8.0
 _AT_ONCE = 64
 _LOOK_S = 0.5
+_EXPIRE_S = 3600.0
 
 
 @dataclass(eq=False, slots=True)
@@ -92,6 +94,8 @@ class Core:
         self._thread = threading.Thread(target=self._run, name="gateway-core", daemon=True)
         self._is_closing = self.has_failed = False
         self._look_at = 0.0
+        self._expire_at = 0.0
+        self.quarantined = self.sealing.quarantine.usage()
         self.on_failure: Callable[[], None] = lambda: None
         self.state = self._look()
 
@@ -165,16 +169,28 @@ class Core:
         Raises:
             UnknownDataset, NotAllowed, UnknownFormat, Oversized: it may not.
         """
-        dataset = self.streams.get(dataset_id)
-        if dataset is None:
-            raise UnknownDataset(f"There is no stream {dataset_id!r} in {self.settings.namespace}.")
-        if not source.may_send(dataset_id):
-            what = f"{source.name} may not send to {dataset_id}."
-            raise NotAllowed(what, f"It is bound to: {', '.join(source.datasets)}.")
+        dataset = self.bound(dataset_id, source)
         if size_bytes > self.limits.body_bytes:
             what = f"The body has {size_bytes} bytes; at most {self.limits.body_bytes} are taken."
             raise Oversized(what, "Send smaller batches.")
         check(dataset, media_type)
+        return dataset
+
+    def bound(self, dataset_id: str, source: Source) -> Dataset:
+        """The stream of that name, when a source may send to it.
+
+        Raises:
+            UnknownDataset, NotAllowed: it may not, whatever it was bound to before the contract said who writes it.
+        """
+        dataset = self.streams.get(dataset_id)
+        if dataset is None:
+            raise UnknownDataset(f"There is no stream {dataset_id!r} in {self.settings.namespace}.")
+        if not dataset.is_sent:
+            what = f"The platform alone writes {dataset_id}: no source may send to it."
+            raise NotAllowed(what, "Send what was measured to the stream that it is made from.")
+        if not source.may_send(dataset_id):
+            what = f"{source.name} may not send to {dataset_id}."
+            raise NotAllowed(what, f"It is bound to: {', '.join(source.datasets)}.")
         return dataset
 
     def _bucket(self, source: Source) -> TokenBucket:
@@ -201,6 +217,7 @@ class Core:
                 if time.monotonic() >= self._look_at:
                     self._look_at = time.monotonic() + _LOOK_S
                     self.state = self._look()
+                    self._forget_old()
             self.outlet.close(_CLOSE_TIMEOUT_S)
         except Exception:
             log.exception("the core failed; the gateway ends")
@@ -224,6 +241,23 @@ class Core:
             in_flight_bytes=self._bytes,
             outcomes=dict(sorted(self.outcomes.items())),
         )
+
+    def _forget_old(self) -> None:
+        """Let go of records whose devices nobody registered in time, once an hour, a part at a time.
+
+        By this thread, because it keeps them: bytes must not go while the same bytes come again.
+        """
+        if time.monotonic() < self._expire_at:
+            return
+        self._expire_at = time.monotonic() + _EXPIRE_S
+        try:
+            gone = self.sealing.quarantine.expire(datetime.now(UTC))
+        except OSError:
+            log.exception("old records of unknown devices stay for now")
+            return
+        if gone:
+            self._expire_at = 0.0
+            log.warning("records of unknown devices were kept for long enough", extra={"records": gone})
 
     def _next(self) -> tuple[list[_Job], bool]:
         """What was submitted since; waits only while nothing is on its way to Kafka."""

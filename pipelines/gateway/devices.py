@@ -40,8 +40,8 @@ class Register:
 class Silence:
     """The devices of one stream now. `reporting` + `silent` + `never` = `registered`; 0 where nothing is checked.
 
-    `names` are some of the silent ones. A device is silent when it has not been heard of within the freshness that
-    the contract promises.
+    `names` are some of the silent ones, `never_names` some of those that never reported. A device is silent when it
+    has not been heard of within the freshness that the contract promises.
     """
 
     dataset: str
@@ -53,6 +53,7 @@ class Silence:
     never: int
     unknown: int
     names: tuple[str, ...]
+    never_names: tuple[str, ...] = ()
 
 
 class Devices:
@@ -134,10 +135,12 @@ def _silence(
     since = now - max(dataset.sla.freshness, timedelta(seconds=1))
     known = register.devices.keys()
     silent = sorted(device for device, at in heard.items() if device in known and at < since)
-    never = len(known - heard.keys())
-    reporting = len(known) - never - len(silent)
-    names = tuple(silent[:_SHOWN])
-    return Silence(dataset.id, register.name, True, len(known), reporting, len(silent), never, unknown, names)
+    never = sorted(known - heard.keys())
+    reporting = len(known) - len(never) - len(silent)
+    return Silence(
+        dataset.id, register.name, True, len(known), reporting, len(silent), len(never), unknown,
+        tuple(silent[:_SHOWN]), tuple(never[:_SHOWN]),
+    )  # fmt: skip
 
 
 class Heard:

@@ -29,7 +29,7 @@ class Housekeeper:
     def __init__(self, core: Core, period_s: float = PERIOD_S, others: Watched | None = None) -> None:
         """Nothing runs yet; what was heard of devices before is remembered. `others` are the ways in besides HTTP."""
         self._core, self._period_s, self._others = core, period_s, others
-        self._quarantine = Quarantine(core.settings)
+        self._quarantine = Quarantine(core.settings, core.limits.quarantine_bytes)
         self._heard = Heard(self._quarantine.db)
         core.devices.heard.update(self._heard.load())
         self._saved_at = datetime.now(UTC)
@@ -75,8 +75,9 @@ class Housekeeper:
         now = datetime.now(UTC)
         self._heard.save(self._core.devices.heard, self._saved_at)
         self._saved_at = now
-        silence = self._core.devices.silence(self._core.registry.streams(), self._quarantine.counts(), now)
-        told = report(self._core.settings, self._core.state, silence, self._problem, self._others)
+        usage = self._core.quarantined = self._quarantine.usage()
+        silence = self._core.devices.silence(self._core.registry.streams(), usage.records, now)
+        told = report(self._core.settings, self._core.state, silence, self._problem, self._others, usage)
         write_report(self._core.settings, told)
 
     def _reload_keys(self) -> None:

@@ -5,8 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from pipelines.contracts.targets.kafka import MAX_PAYLOAD_BYTES
+
+KEPT_BYTES = 1024 * 1024 * 1024
+"""The disk that messages of no dataset may use, and apart from them records of unknown devices."""
+KEPT_FOR = timedelta(days=30)
+"""How long either is kept: what the contracts say of bronze, at most."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +21,7 @@ class Limits:
 
     A body larger than `body_bytes` or with more than `batch_records` records is refused before anything is taken.
     `in_flight_bytes` and `in_flight_submissions` bound what has been submitted and has no receipt yet.
-    `spool_bytes` bounds the disk that is used while Kafka is away.
+    `spool_bytes` bounds the disk that is used while Kafka is away, `quarantine_bytes` that of unknown devices' records.
     """
 
     body_bytes: int = 8 * 1024 * 1024
@@ -23,6 +29,7 @@ class Limits:
     in_flight_bytes: int = 64 * 1024 * 1024
     in_flight_submissions: int = 1_000
     spool_bytes: int = 1024 * 1024 * 1024
+    quarantine_bytes: int = KEPT_BYTES
     retry_after_s: float = 1.0
 
     def __post_init__(self) -> None:

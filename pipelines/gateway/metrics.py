@@ -64,7 +64,21 @@ class _CoreCollector(Collector):
         for dataset, count in state.waiting.items():
             waiting.add_metric((dataset,), count)
         yield waiting
+        quarantined = self._core.quarantined
+        kept = GaugeMetricFamily(
+            "lake_gateway_quarantine_records", "Kept records of devices that nobody registered.", labels=("dataset",)
+        )
+        for dataset, count in quarantined.records.items():
+            kept.add_metric((dataset,), count)
+        gone = CounterMetricFamily(
+            "lake_gateway_quarantine_gone_records", "Of these, let go: too old, or no room.", labels=("dataset", "why")
+        )
+        for each in quarantined.gone:
+            gone.add_metric((each.dataset, each.why), each.records)
+        yield from (kept, gone)
         gauges = {
+            "lake_gateway_quarantine_bytes": ("Disk under records of unknown devices.", quarantined.used_bytes),
+            "lake_gateway_quarantine_limit_bytes": ("The bound of that disk.", quarantined.limit_bytes),
             "lake_gateway_kafka_connected": ("Whether Kafka answers.", state.is_connected),
             "lake_gateway_spool_bytes": ("Bytes of the spool in use.", state.spool_bytes),
             "lake_gateway_spool_limit_bytes": ("The bound of the spool.", state.spool_limit_bytes),

@@ -40,7 +40,7 @@ class Sealing:
         self._limits = limits
         self.gateway = Gateway.open(registry, settings)
         self.devices = Devices(settings, registry)
-        self.quarantine = Quarantine(settings)
+        self.quarantine = Quarantine(settings, limits.quarantine_bytes)
         self._rows: dict[tuple[str, str], tuple[Dataset, TypedRows | None]] = {}
 
     def seal(self, dataset: Dataset, submission: Submission) -> Sealed:
@@ -126,7 +126,9 @@ class Sealing:
         record = self.gateway.settle(dataset, found, source=source.name, origin=source.origin, received_at=received_at)
         if stranger is not None and record.ref is not None:
             at, kind = kept_at(received_at), media_type_of(submission.media_type)
-            sealed.kept.append(Kept(dataset.id, stranger, record.ref, kind, source.name, source.origin, at))
+            sealed.kept.append(
+                Kept(dataset.id, stranger, record.ref, kind, source.name, source.origin, at, len(entry.raw))
+            )
         sealed.pairs.append((record.key, record.value))
         sealed.dropped += record.dropped_fields + entry.dropped
         if record.reason:

@@ -244,8 +244,11 @@ def _check(source: Source, registry: Registry) -> None:
     if not source.datasets:
         raise LakeError(f"{source.name} is bound to no dataset.", "Name at least one with --dataset.")
     streams = {dataset.id for dataset in registry.streams()}
+    sent = ", ".join(sorted(dataset.id for dataset in registry.sent()))
     if unknown := sorted(set(source.datasets) - streams):
-        raise LakeError(f"No stream is called {', '.join(unknown)}.", f"Streams: {', '.join(sorted(streams))}.")
+        raise LakeError(f"No stream is called {', '.join(unknown)}.", f"Streams: {sent}.")
+    if own := [name for name in source.datasets if not registry.dataset(name).is_sent]:
+        raise LakeError(f"The platform alone writes {', '.join(own)}.", f"A source may be bound to: {sent}.")
     others = sorted({name for name in source.datasets if registry.dataset(name).owner != source.agency})
     if others and not source.is_delegated:
         owners = ", ".join(f"{name} ({registry.dataset(name).owner})" for name in others)

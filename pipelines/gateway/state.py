@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from pipelines.gateway.devices import Silence
+from pipelines.gateway.quarantine import Gone, Usage
 from pipelines.gateway.told import Told, Watched
 from pipelines.runtime.files import replace_file
+from pipelines.runtime.process import birth_mark
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.status import Section, status_sections
 
@@ -46,7 +48,8 @@ class State:
 class Report:
     """The status file of a gateway; `written_at` is ISO 8601 UTC, `problem` what keeps it from its contracts.
 
-    `collectors` are brokers and inboxes, `unbound` counts kept messages that belong to no dataset.
+    `collectors` are brokers and inboxes, `unbound` counts kept messages that belong to no dataset. `birth` tells its
+    process from every other of the same `pid`. `quarantine` is that of unknown devices' records.
     """
 
     namespace: str
@@ -64,8 +67,17 @@ class Report:
     devices: tuple[Silence, ...]
     collectors: tuple[Told, ...] = ()
     unbound: int = 0
+    birth: str = ""
+    quarantine: Usage = field(default_factory=Usage)
+
+    def is_alive(self, now: datetime) -> bool:
+        """Whether its gateway still runs and writes: what a dead or stuck one wrote last says nothing of now."""
+        is_young = now - datetime.fromisoformat(self.written_at) <= STALE
+        return is_young and bool(self.birth) and birth_mark(self.pid) == self.birth
 
 
+STALE = timedelta(seconds=30)
+"""A gateway writes every five seconds; one that has not for so long is not to be believed."""
 _TITLE, _COLUMNS = "Cửa nhận dữ liệu — Gateway", ("gateway", "state")
 _TAKEN = frozenset({"accepted", "spooled"})
 _NOT_TAKEN = frozenset({"busy", "throttled"})
@@ -77,6 +89,7 @@ def report(
     devices: tuple[Silence, ...],
     problem: str | None,
     others: Watched | None = None,
+    quarantine: Usage | None = None,
 ) -> Report:
     """What is written down of a state; `others` are the ways in besides HTTP."""
     counts = state.outcomes.items()
@@ -96,6 +109,8 @@ def report(
         devices=devices,
         collectors=others.told() if others else (),
         unbound=sum(others.unbound().values()) if others else 0,
+        birth=birth_mark(os.getpid()),
+        quarantine=quarantine or Usage(),
     )
 
 
@@ -117,21 +132,51 @@ def read_report(settings: Settings) -> Report | None:
         values: dict[str, Any] = json.loads(report_path(settings).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    devices = tuple(Silence(**{**item, "names": tuple(item["names"])}) for item in values["devices"])
+    devices = tuple(
+        Silence(**{**item, "names": tuple(item["names"]), "never_names": tuple(item.get("never_names", ()))})
+        for item in values["devices"]
+    )
     collectors = tuple(Told(**item) for item in values.get("collectors", ()))
-    return Report(**{**values, "devices": devices, "collectors": collectors})
+    usage = values.get("quarantine", {})
+    quarantine = Usage(**{**usage, "gone": tuple(Gone(**item) for item in usage.get("gone", ()))})
+    return Report(**{**values, "devices": devices, "collectors": collectors, "quarantine": quarantine})
 
 
-def summary(told: Report) -> Iterator[tuple[str, str]]:
-    """A report in a few lines for people: what, and how it is."""
-    yield "Kafka", told.kafka
-    yield "đã nhận · taken", f"{told.accepted:,}"
-    yield "từ chối, được giữ · refused, kept", f"{told.refused:,}"
+def summary(told: Report, now: datetime) -> Iterator[tuple[str, str]]:
+    """A report in a few lines for people: what, and how it is; of a gateway that is gone only what lies on its disk."""
+    is_alive = told.is_alive(now)
+    if is_alive:
+        yield "Kafka", told.kafka
+        yield "đã nhận · taken", f"{told.accepted:,}"
+        yield "từ chối, được giữ · refused, kept", f"{told.refused:,}"
+    else:
+        yield "không chạy · not running", f"không có cửa nhận từ · no gateway since {told.written_at[:19]}Z"
     waiting = ", ".join(f"{name} {count:,}" for name, count in told.waiting.items())
     spool = f"{told.spool_bytes / 2**20:.1f} / {told.spool_limit_bytes / 2**20:.0f} MB"
     yield "chờ trên đĩa · spooled", f"{waiting} ({spool})" if waiting else f"0 ({spool})"
     if told.damaged:
         yield "đĩa làm hỏng · damaged", f"{told.damaged:,}"
+    if is_alive:
+        yield from _connections(told)
+    if told.unbound:
+        remedy = "lake gateway unbound list"
+        yield "chưa rõ bộ dữ liệu · messages of no dataset", f"{told.unbound:,} ({remedy})"
+    if is_alive:
+        yield from _unheard(told)
+    unknown = [f"{row.dataset} {row.unknown}" for row in told.devices if row.unknown]
+    if unknown:
+        kept = f"{told.quarantine.used_bytes / 2**20:.1f} / {told.quarantine.limit_bytes / 2**20:.0f} MB"
+        yield "bản ghi của thiết bị lạ · records of unknown devices", f"{'; '.join(unknown)} ({kept})"
+    if told.quarantine.gone:
+        gone = "; ".join(f"{g.dataset} {g.records:,} {g.why}, {g.last_at[:19]}Z" for g in told.quarantine.gone)
+        yield "bản ghi của thiết bị lạ đã bỏ · records of unknown devices let go", gone
+    unchecked = [f"{row.dataset} ({row.register})" for row in told.devices if not row.is_checked]
+    if unchecked and is_alive:
+        yield "chưa có danh mục, không kiểm · no register yet, not checked", ", ".join(unchecked)
+
+
+def _connections(told: Report) -> Iterator[tuple[str, str]]:
+    """What keeps records waiting, and how brokers and inboxes are."""
     yield from told.problems.items()
     if told.problem:
         yield "lỗi · problem", told.problem
@@ -142,18 +187,20 @@ def summary(told: Report) -> Iterator[tuple[str, str]]:
             f"{each.kind} {each.name}",
             "; ".join(part for part in (each.problem, each.state, waiting, counts) if part),
         )
-    if told.unbound:
-        remedy = "lake gateway unbound list"
-        yield "chưa rõ bộ dữ liệu · messages of no dataset", f"{told.unbound:,} ({remedy})"
-    silent = [f"{row.dataset} {row.silent} ({', '.join(row.names)})" for row in told.devices if row.silent]
+
+
+def _unheard(told: Report) -> Iterator[tuple[str, str]]:
+    """Registered devices that say nothing: any more, or never yet."""
+    silent = [f"{row.dataset} {row.silent} ({_some(row.names, row.silent)})" for row in told.devices if row.silent]
     if silent:
         yield "thiết bị im lặng · silent devices", "; ".join(silent)
-    unknown = [f"{row.dataset} {row.unknown}" for row in told.devices if row.unknown]
-    if unknown:
-        yield "bản ghi của thiết bị lạ · records of unknown devices", "; ".join(unknown)
-    unchecked = [f"{row.dataset} ({row.register})" for row in told.devices if not row.is_checked]
-    if unchecked:
-        yield "chưa có danh mục, không kiểm · no register yet, not checked", ", ".join(unchecked)
+    never = [f"{row.dataset} {row.never} ({_some(row.never_names, row.never)})" for row in told.devices if row.never]
+    if never:
+        yield "đã đăng ký, chưa từng gửi · registered, never reported", "; ".join(never)
+
+
+def _some(names: tuple[str, ...], count: int) -> str:
+    return ", ".join(names) + (", …" if count > len(names) else "")
 
 
 def section(settings: Settings) -> Section:
@@ -161,9 +208,11 @@ def section(settings: Settings) -> Section:
     told = read_report(settings)
     if told is None:
         return Section(_TITLE, _COLUMNS, ())
+    now = datetime.now(UTC)
     is_good = not (told.problems or told.problem or told.damaged or told.waiting or told.unbound)
-    is_good = is_good and not any(row.silent for row in told.devices) and not any(c.problem for c in told.collectors)
-    return Section(_TITLE, _COLUMNS, tuple(summary(told)), is_good)
+    is_good = is_good and not any(row.silent or row.never for row in told.devices)
+    is_good = is_good and not any(c.problem for c in told.collectors) and told.is_alive(now)
+    return Section(_TITLE, _COLUMNS, tuple(summary(told, now)), is_good)
 
 
 status_sections.append(section)

@@ -61,7 +61,8 @@ def document(registry: Registry) -> dict[str, Any]:
             )
             operations[f"receive_raw_{dataset.id}"] = _operation("receive", f"raw_{dataset.id}", dataset.domain)
             schemas[f"raw_{dataset.id}"] = raw_payload(dataset)
-            for topic, channel in mqtt.channels(dataset, registry.collectors).items():
+            brokers = registry.collectors if dataset.is_sent else ()
+            for topic, channel in mqtt.channels(dataset, brokers).items():
                 channels[topic] = channel
                 operations[f"receive_{topic}"] = mqtt.operation(topic, dataset.domain)
         name = f"clean_{dataset.id}" if dataset.stream else dataset.id

@@ -91,8 +91,11 @@ def _facts(dataset: Dataset, registry: Registry) -> Iterator[tuple[str, str]]:
         yield "Thời điểm · Event time", f"`{dataset.event_time}`"
     if dataset.stream:
         yield "Chu kỳ · Cadence", both(durations.words(dataset.stream.cadence))
-        yield "Nhận theo · Accepted formats", names(dataset.stream.accepts)
-        yield "Kiểu nội dung · Media types", names(media_types(dataset))
+        if dataset.is_sent:
+            yield "Nhận theo · Accepted formats", names(dataset.stream.accepts)
+            yield "Kiểu nội dung · Media types", names(media_types(dataset))
+        else:
+            yield "Ghi bởi · Written by", "chỉ nền tảng, không nguồn nào gửi vào · the platform alone, nobody sends it"
         if dataset.stream.device:
             yield "Thiết bị · Device", f"`{dataset.stream.device}`, đăng ký ở · registered in `{dataset.register}`"
     if dataset.sector:

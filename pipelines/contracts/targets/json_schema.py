@@ -56,9 +56,9 @@ REVISION: dict[str, Any] = {
 
 
 def render(registry: Registry) -> Mapping[str, str]:
-    """One file for each stream, path relative to the project root → text."""
+    """One file for each stream that sources send, path relative to the project root → text."""
     files = {}
-    for dataset in registry.streams():
+    for dataset in registry.sent():
         identity = {"$schema": DIALECT, "$id": urn("json_schema", f"{dataset.id}.{dataset.version}")}
         schema = {**identity, **record(dataset, registry, in_place)}
         files[f"catalog/json_schema/{dataset.id}.schema.json"] = json_file(schema, "$comment")
@@ -86,7 +86,10 @@ def record(dataset: Dataset, registry: Registry, codes: Codes) -> dict[str, Any]
 def sent(dataset: Dataset, item: ContractField, registry: Registry, codes: Codes) -> dict[str, Any]:
     """The schema of a field as it is sent: the clear value where the lake keeps a token."""
     if item.tokenise is None:
-        return value(dataset, item, registry, codes)
+        schema = value(dataset, item, registry, codes)
+        # An empty text is no value, and a record without its key is no use.
+        is_open = item.type.name == "string" and item.code_list is None
+        return schema | {"minLength": 1} if item.name in dataset.key and is_open else schema
     said = f"Được thay bằng mã ({item.name}) trước khi lưu. — Replaced by a token ({item.name}) before it is stored."
     return {
         **_known("string", item.required),

@@ -119,7 +119,7 @@ def _field(dataset: Dataset, item: ContractField, registry: Registry, found: Che
         "codeList": item.code_list,
         "minimum": number(item.minimum) if item.minimum is not None else None,
         "maximum": number(item.maximum) if item.maximum is not None else None,
-        "tokenOf": {"source": item.tokenise.source, "kind": item.tokenise.kind} if item.tokenise else None,
+        "tokenOf": item.tokenise.model_dump(mode="json", exclude_defaults=True) if item.tokenise else None,
         "freeText": True if item.free_text else None,
         "published": None if is_granted(item) else False,
     }
@@ -200,6 +200,7 @@ def _own_words(dataset: Dataset, registry: Registry) -> dict[str, Any]:
         "personalPurpose": {"vi": purpose.vi, "en": purpose.en} if purpose else None,
         "unverified": list(dataset.unverified) or None,
         "inputs": list(inputs(dataset)) or None,
+        "writtenBy": dataset.stream.written_by if dataset.stream and not dataset.is_sent else None,
         "qc": dataset.qc.model_dump(mode="json", by_alias=True, exclude_defaults=True) or None,
         "supersedes": dataset.supersedes,
         "supersededBy": newer.id if newer else None,

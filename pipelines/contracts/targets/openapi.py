@@ -1,4 +1,4 @@
-"""OpenAPI 3.1: the published rows of every dataset and the ingestion of every stream, as a fragment.
+"""OpenAPI 3.1: the published rows of every dataset and the ingestion of every stream that sources send, as a fragment.
 
 It says what a service in front of the lake offers, not where it runs: an installation puts its own address and
 identity provider before it. Rows have the columns of the published view, nothing else can be asked for.
@@ -51,7 +51,7 @@ def render(registry: Registry) -> Mapping[str, str]:
 def document(registry: Registry) -> dict[str, Any]:
     """The document as plain data, paths by dataset."""
     readable = [dataset for dataset in in_order(registry) if any(is_granted(item) for item in dataset.fields)]
-    streams = [dataset for dataset in in_order(registry) if dataset.stream]
+    streams = [dataset for dataset in in_order(registry) if dataset.is_sent]
     shown = [item for dataset in readable for item in dataset.fields if is_granted(item)]
     shown += [item for dataset in streams for item in dataset.fields if item.tokenise is None]
     return {
@@ -86,7 +86,7 @@ def document(registry: Registry) -> dict[str, Any]:
 
 def gateway_document(registry: Registry) -> dict[str, Any]:
     """What the gateway serves of itself: the intake of the registry's streams alone."""
-    streams = [dataset for dataset in in_order(registry) if dataset.stream]
+    streams = [dataset for dataset in in_order(registry) if dataset.is_sent]
     sent = [item for dataset in streams for item in dataset.fields if item.tokenise is None]
     return {
         "openapi": "3.1.0",

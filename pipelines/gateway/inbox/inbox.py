@@ -152,11 +152,7 @@ class Inbox:
     def _why_not(self) -> str:
         """Why nothing can be sent from here; files stay where they are until the operator has mended it."""
         try:
-            source = self._sources.named(self.source_name)
+            self._core.bound(self.dataset_id, self._sources.named(self.source_name))
         except (LakeError, OSError) as error:
             return f"files wait: {error}"
-        if self.dataset_id not in self._core.streams:
-            return f"files wait: there is no stream {self.dataset_id!r} in {self._core.settings.namespace}"
-        if not source.may_send(self.dataset_id):
-            return f"files wait: {source.name} may not send to {self.dataset_id}"
         return ""

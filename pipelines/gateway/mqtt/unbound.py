@@ -14,8 +14,9 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
+from pipelines.gateway.limits import KEPT_BYTES, KEPT_FOR
 from pipelines.gateway.objects import open_store
 from pipelines.runtime.decision import Decision
 from pipelines.runtime.errors import LakeError
@@ -23,9 +24,6 @@ from pipelines.runtime.settings import Settings
 
 FOLDER = "_unbound"
 """Where the bytes lie in the object store, beside those of the datasets."""
-LIMIT_BYTES = 1024 * 1024 * 1024
-KEPT_FOR = timedelta(days=30)
-"""From the last time that a message came; what the contracts say of bronze, at most."""
 _SCHEMA = """
 create table if not exists message (
     id integer primary key autoincrement, collector text not null, topic text not null, media_type text not null,
@@ -90,7 +88,7 @@ class Unbound:
     that any thread may call.
     """
 
-    def __init__(self, settings: Settings, limit_bytes: int = LIMIT_BYTES) -> None:
+    def __init__(self, settings: Settings, limit_bytes: int = KEPT_BYTES) -> None:
         """Open or make `<state>/gateway/<namespace>/unbound.db`."""
         self._path = settings.state / "gateway" / settings.namespace / "unbound.db"
         self._limit_bytes = limit_bytes
@@ -168,7 +166,7 @@ class Unbound:
         return dropped
 
     def expire(self, now: datetime) -> int:
-        """Forget what has not come again for :data:`KEPT_FOR`; returns how many."""
+        """Forget what has not come again for :data:`~pipelines.gateway.limits.KEPT_FOR`; returns how many."""
         old = [kept.id for kept in self._select("last_at < ?", ((now - KEPT_FOR).isoformat(),))]
         return self.drop(old, Decision("lake gateway", f"kept for {KEPT_FOR.days} days")) if old else 0
 

@@ -62,7 +62,7 @@ def test_the_schema_of_a_record(registry: Registry, golden: Callable[[str, str],
 
 def test_every_schema_is_one(registry: Registry) -> None:
     files = json_schema.render(registry)
-    assert len(files) == len(registry.streams())
+    assert len(files) == len(registry.sent())
     for text in files.values():
         Draft202012Validator.check_schema(json.loads(text))
 
@@ -144,7 +144,7 @@ def test_key_and_time_can_be_asked_for(registry: Registry) -> None:
         "kpi_feedback_month": ["agency_id", "month_start_date", "limit", "cursor"],
     }
     sent = {path for path in paths if path.startswith("/v1/ingest/")}
-    assert sent == {f"/v1/ingest/{d.id}" for d in registry.streams()}
+    assert sent == {f"/v1/ingest/{d.id}" for d in registry.sent()}
 
 
 def test_what_the_gateway_says_of_itself_is_valid_openapi(registry: Registry) -> None:
@@ -170,11 +170,26 @@ def test_every_topic_is_a_channel_with_its_retention(registry: Registry) -> None
     assert personal["retention.ms"] == 7 * 86_400_000
 
 
+def test_what_the_platform_writes_is_offered_to_no_sender(registry: Registry) -> None:
+    own = {d.id for d in registry.streams()} - {d.id for d in registry.sent()}
+    assert own == {"alert_cap", "flood_forecast_model"}
+    gateway, city, live = openapi.gateway_document(registry), openapi.document(registry), asyncapi.document(registry)
+    schemas = json_schema.render(registry)
+    for name in own:
+        assert f"/v1/ingest/{name}" not in {**gateway["paths"], **city["paths"]}
+        assert f"{name}_record" not in gateway["components"]["schemas"]
+        assert f"/published/{name}" in city["paths"]
+        assert f"mqtt_field_{name}" not in live["channels"]
+        # The stream jobs read it all the same.
+        assert f"raw_{name}" in live["channels"]
+        assert f"catalog/json_schema/{name}.schema.json" not in schemas
+
+
 def test_every_stream_has_its_topic_at_the_broker(registry: Registry) -> None:
     document = asyncapi.document(registry)
     channels = [c for c in document["channels"].values() if c["servers"] == [{"$ref": "#/servers/mqtt_field"}]]
-    assert {c["address"] for c in channels} == {f"hue/v1/{{source}}/{d.id}" for d in registry.streams()}
-    for dataset in registry.streams():
+    assert {c["address"] for c in channels} == {f"hue/v1/{{source}}/{d.id}" for d in registry.sent()}
+    for dataset in registry.sent():
         payload = document["channels"][f"mqtt_field_{dataset.id}"]["messages"]["record"]["payload"]
         assert (ROOT / "catalog" / payload["$ref"]).is_file()
         assert document["operations"][f"receive_mqtt_field_{dataset.id}"]["bindings"]["mqtt"]["qos"] == 1

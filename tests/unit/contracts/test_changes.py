@@ -92,7 +92,9 @@ FIELD: dict[str, list[tuple[dict[str, Any], Kind, Severity]]] = {
     ],
     "code_list": [({"code_list": "severities"}, Kind.CODE_LIST_ADDED, BREAKING)],
     "classification": [({"classification": "internal"}, Kind.CLASSIFICATION_RAISED, BREAKING)],
-    "tokenise": [({"tokenise": Tokenise(source="plate", kind="plate")}, Kind.TOKENISATION_CHANGED, BREAKING)],
+    "tokenise": [
+        ({"tokenise": Tokenise(source="plate", kind="plate")}, Kind.TOKENISATION_CHANGED, BREAKING),
+    ],
     "free_text": [({"free_text": True}, Kind.FREE_TEXT_SET, BREAKING)],
     "references": [
         ({"references": Reference(dataset="dim_ward", field="ward_code")}, Kind.REFERENCE_ADDED, COMPATIBLE)
@@ -118,6 +120,28 @@ def test_a_field_that_changed(old: Edition, values: dict[str, Any], kind: Kind, 
     new = _with_field(old, "mean_speed_kmh", **values)
     found = [change for change in changes(old, new) if not change.subject.endswith(("title.en", "description.en"))]
     assert [(change.kind, change.severity) for change in found] == [(kind, severity)]
+
+
+@pytest.mark.parametrize(
+    ("tokenise", "kind", "severity"),
+    [
+        (Tokenise(source="plate", kind="plate", joins=False), Kind.ROTATION_CHANGED, COMPATIBLE),
+        (Tokenise(source="plate_no", kind="plate", joins=False), Kind.TOKENISATION_CHANGED, BREAKING),
+        (None, Kind.TOKENISATION_CHANGED, BREAKING),
+    ],
+)
+def test_a_token_that_changed(registry: Registry, tokenise: Tokenise | None, kind: Kind, severity: Severity) -> None:
+    event = edition(registry, registry.dataset("violation_event"))
+    changed = _with_field(event, "plate_token", tokenise=tokenise)
+    assert _only(event, changed) == (kind, severity)
+    if kind is Kind.ROTATION_CHANGED:
+        assert _only(changed, event) == (kind, severity)
+
+
+def test_a_stream_that_the_platform_takes_over_loses_its_formats_without_a_new_major(old: Edition) -> None:
+    own = _part(old, "stream", written_by="platform", accepts=())
+    assert {change.kind for change in changes(old, own)} == {Kind.WRITER_CHANGED, Kind.STREAM_CHANGED}
+    assert required_bump(changes(old, own)) is Bump.MINOR
 
 
 def test_what_was_bound_may_be_loosened(old: Edition) -> None:
@@ -203,6 +227,7 @@ def test_a_dataset_that_changed(old: Edition, values: dict[str, Any], kind: Kind
             Kind.STREAM_CHANGED,
             COMPATIBLE,
         ),
+        ("stream", {"written_by": "platform"}, Kind.WRITER_CHANGED, COMPATIBLE),
         ("stream", {"watermark": timedelta(minutes=9)}, Kind.STREAM_CHANGED, COMPATIBLE),
         ("sla", {"freshness": timedelta(hours=1)}, Kind.SLA_CHANGED, COMPATIBLE),
         ("qc", {"gross_range": {}}, Kind.QC_CHANGED, COMPATIBLE),

@@ -119,6 +119,18 @@ def test_an_unknown_dataset_lists_those_there_are() -> None:
         (
             "datasets/flood/river_stage.yaml",
             "stream: {event_time",
+            "stream: {written_by: platform, event_time",
+            "what the platform writes is sent by nobody: leave `accepts` and `device` out",
+        ),
+        (
+            "datasets/flood/alert_cap.yaml",
+            "written_by: platform",
+            "accepts: []",
+            "`accepts` names no format; a stream that nobody sends has `written_by: platform`",
+        ),
+        (
+            "datasets/flood/river_stage.yaml",
+            "stream: {event_time",
             "stream: {window: 1 h, event_time",
             "unknown key 'stream.window' (allowed: accepts, cadence, dedupe, device, event_time, partitions",
         ),
@@ -233,6 +245,12 @@ BROKEN = {
         "legal_basis: [luat_91_2025, nd_356_2025]\n",
         "",
         "holds personal data without `legal_basis`",
+    ),
+    "tokens_that_rotate_join_nothing": (
+        "datasets/services/hotline_call.yaml",
+        "{rule: completeness, field: phone_token, minimum_pct: 90}",
+        "{rule: unique, fields: [phone_token, started_at]}",
+        "field 'phone_token' joins rows, but its tokens change when the key is rotated (leave `joins: false` out at",
     ),
     "code_lists_exist": ("fields.yaml", "code_list: stations", "code_list: gauges", "code list 'gauges'"),
     "owner_is_an_agency": (

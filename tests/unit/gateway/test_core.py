@@ -95,6 +95,8 @@ def test_items_and_a_single_object_are_told_apart(core: Core) -> None:
 def test_what_may_not_be_sent_is_said_before_it_is_read(core: Core) -> None:
     with pytest.raises(NotAllowed, match=r"may not send to lane_minute\. It is bound to: river_stage"):
         core.submit(submission([], "lane_minute"))
+    with pytest.raises(NotAllowed, match="The platform alone writes alert_cap"):
+        core.submit(submission([], "alert_cap", Source("gw-1", "H57.NNMT", ("alert_cap",))))
     with pytest.raises(UnknownDataset):
         core.submit(submission([], "gone"))
     with pytest.raises(UnknownFormat, match="application/json"):

@@ -71,6 +71,7 @@ def test_all_some_and_none_taken_have_a_status_of_their_own(send: Send) -> None:
         (READING, "river_stage", {"Authorization": "Bearer lake_0_x"}, 401, "unknown, expired or revoked"),
         (READING, "river_stage", {"Authorization": "Basic abc"}, 401, "unknown, expired or revoked"),
         (READING, "lane_minute", {}, 403, "It is bound to: river_stage, rain_gauge."),
+        (READING, "alert_cap", {}, 403, "The platform alone writes alert_cap: no source may send to it. Send what was"),
         (READING, "nowhere", {}, 404, "There is no stream 'nowhere' in unit."),
         (READING, "river_stage", {"Content_Type": "text/xml"}, 415, "Allowed: application/json"),
         (READING, "river_stage", {"Content_Encoding": "br"}, 415, "Allowed: gzip."),
@@ -146,4 +147,5 @@ def test_another_method_and_path_are_problems_too(send: Send) -> None:
 
 def test_it_describes_itself(send: Send, registry: Registry) -> None:
     paths = send("GET", "/openapi.json").json()["paths"]
-    assert {f"/v1/ingest/{d.id}" for d in registry.streams()} < set(paths)
+    assert {f"/v1/ingest/{d.id}" for d in registry.sent()} < set(paths)
+    assert "/v1/ingest/alert_cap" not in paths

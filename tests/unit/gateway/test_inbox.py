@@ -309,7 +309,7 @@ def test_files_wait_while_the_source_is_not_bound_and_go_on_when_it_is(
     assert own.inbox.told().problem.startswith("files wait: There is no source 'unknown-1'.")
     create_token(settings, registry, replace(SOURCE, name="unknown-1", datasets=("rain_gauge",)))
     own.inbox.step()
-    assert own.inbox.told().problem == "files wait: unknown-1 may not send to river_stage"
+    assert own.inbox.told().problem == "files wait: unknown-1 may not send to river_stage. It is bound to: rain_gauge."
     assert (own.path / "a.ndjson").exists()
     create_token(settings, registry, replace(SOURCE, name="unknown-1"))
     own.work()

@@ -15,7 +15,7 @@ from pipelines.gateway.mqtt import collector as module
 from pipelines.gateway.mqtt.client import Incoming, Link
 from pipelines.gateway.mqtt.connections import Connection
 from pipelines.gateway.mqtt.unbound import Unbound
-from pipelines.gateway.sources import Source, Sources, create_token
+from pipelines.gateway.sources import Source, Sources, create_token, sources_path
 from pipelines.gateway.submission import Busy, Receipt, Submission
 from pipelines.runtime.settings import Settings
 
@@ -70,6 +70,21 @@ def test_messages_are_acknowledged_when_the_core_has_them(
     wait_until(lambda: wire.acks == [1, 2, 3, 4], what="all are acknowledged, in their order")
     assert len(spooled(settings)) == 3
     assert [kept.reason for kept in Unbound(settings).all()] == ["unknown_source"]
+
+
+def test_a_message_that_would_be_an_alert_is_kept_as_unbound(
+    begun: tuple[module.MqttCollector, Wire], settings: Settings, wait_until: Callable[..., None]
+) -> None:
+    _, wire = begun
+    path = sources_path(settings)
+    # Bound when the contract did not yet say who writes alerts.
+    path.write_text(path.read_text().replace('"river_stage"', '"alert_cap"'))
+    wire.bring(1, topic="hue/v1/gw-1/alert_cap")
+    wait_until(lambda: wire.acks == [1], what="the message is kept")
+    assert spooled(settings, "alert_cap") == []
+    (kept,) = Unbound(settings).all()
+    assert (kept.reason, kept.topic) == ("not_allowed", "hue/v1/gw-1/alert_cap")
+    assert kept.detail.startswith("The platform alone writes alert_cap: no source may send to it.")
 
 
 def test_messages_that_are_held_together_wait_once(

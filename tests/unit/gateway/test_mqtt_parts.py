@@ -21,10 +21,11 @@ from pipelines.gateway.checks import findings
 from pipelines.gateway.core import Core
 from pipelines.gateway.formats.entry import Entry
 from pipelines.gateway.given import completed
+from pipelines.gateway.limits import KEPT_FOR
 from pipelines.gateway.mqtt.acks import Acks
 from pipelines.gateway.mqtt.binding import Bound, NotBound, Router
 from pipelines.gateway.mqtt.connections import Connection, connections, set_connection
-from pipelines.gateway.mqtt.unbound import KEPT_FOR, Unbound, UnboundFull
+from pipelines.gateway.mqtt.unbound import Unbound, UnboundFull
 from pipelines.gateway.sources import Source, Sources, create_token, revoke, sources_path
 from pipelines.gateway.submission import Submission
 from pipelines.runtime.decision import Decision
@@ -269,6 +270,20 @@ def test_check_tells_everything_that_would_keep_data_out(
     ]
     assert len(found) == len(expected), found
     assert all(part in text for part, text in zip(expected, found, strict=True)), found
+
+
+def test_check_names_a_source_that_was_bound_before_the_platform_wrote_alone(
+    settings: Settings, registry: Registry, tmp_path: Path, edit_collector: Callable[[str], Registry]
+) -> None:
+    create_token(settings, registry, SOURCE)
+    path = sources_path(settings)
+    path.write_text(path.read_text().replace('"rain_gauge"', '"alert_cap"'))
+    changed = edit_collector("  - {topic: a, dataset: alert_cap, source: gw-1}\n")
+    (tmp_path / "inboxes/gw-1/alert_cap").mkdir(parents=True)
+    binding, source, inbox = findings(settings, changed, tmp_path / "inboxes")
+    assert binding.endswith("field: alert_cap is written by the platform itself (bind a stream that sources send)")
+    assert source.startswith("gw-1 is bound to alert_cap, which the platform alone writes (bind it anew: lake gateway")
+    assert inbox.endswith("gw-1/alert_cap: the platform alone writes alert_cap")
 
 
 @pytest.fixture

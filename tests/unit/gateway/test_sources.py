@@ -74,6 +74,10 @@ def settings_once(tmp_path_factory: pytest.TempPathFactory, registry: Registry) 
         (Source("gw-1", "H57.XX", ("river_stage",)), "'H57.XX' is no agency"),
         (Source("gw-1", "H57.NNMT", ()), "bound to no dataset"),
         (Source("gw-1", "H57.NNMT", ("river",)), "No stream is called river. Streams: ai_event"),
+        (
+            Source("gw-1", "H57.NNMT", ("river_stage", "alert_cap", "flood_forecast_model")),
+            "The platform alone writes alert_cap, flood_forecast_model. A source may be bound to: ai_event",
+        ),
         (Source("gw-1", "H57.XD", ("river_stage",)), "H57.XD does not own river_stage (H57.NNMT). Give --delegated"),
         (Source("gw-1", "H57.NNMT", ("river_stage",), origin="guessed"), "Allowed: observed, replay, synthetic"),
         (Source("gw-1", "H57.NNMT", ("river_stage",), rate_per_s=0), "more than 0"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,14 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.contracts.registry import Registry
+from pipelines.gateway.core import Core
 from pipelines.gateway.envelope import RawRecord, seal
+from pipelines.gateway.housekeeping import Housekeeper
 from pipelines.gateway.normalise import Invalid
 from pipelines.gateway.objects import ObjectStore, open_store
 from pipelines.gateway.objects import rotate as rotate_objects
+from pipelines.gateway.sources import Source
+from pipelines.gateway.submission import Submission
 from pipelines.gateway.tokens import TOKEN, Tokeniser, load_tokeniser
 from pipelines.gateway.tokens import rotate as rotate_tokens
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
+
+from .conftest import no_kafka
 
 KEYS = {1: b"k" * 32, 2: b"l" * 32}
 
@@ -155,6 +162,42 @@ def test_a_rotation_makes_new_tokens_where_nothing_is_joined_and_keeps_the_old_f
         )
         assert isinstance(record, RawRecord)
         assert json.loads(record.value)["plate_token"].startswith(version)
+
+
+def test_a_running_gateway_takes_a_new_key_up(settings: Settings, registry: Registry) -> None:
+    """By the city's own contract a plate joins and keeps the first key; by one that says otherwise it follows."""
+    source = Source("cam-1", "H57.CA", ("violation_event",))
+    plain = {"event_id": "V1", "observed_at": "2025-10-27T13:00:00Z", "plate": "75A-123.45"}
+
+    def token(core: Core, number: int) -> str:
+        body = json.dumps({**plain, "event_id": f"V{number}"}).encode()
+        receipt = core.submit(Submission("violation_event", body, "application/json", source, datetime.now(UTC)))
+        assert receipt.result(timeout=20).refused == ()
+        *_, newest = core.spool.oldest("violation_event", 100)
+        return str(json.loads(newest.value)["plate_token"])
+
+    event = registry.dataset("violation_event")
+    fields = tuple(
+        f.model_copy(update={"tokenise": f.tokenise.model_copy(update={"joins": False})}) if f.tokenise else f
+        for f in event.fields
+    )
+    rotating = replace(
+        registry,
+        datasets=tuple(
+            d.model_copy(update={"fields": fields}) if d.id == event.id else d for d in registry.datasets
+        ),
+    )  # fmt: skip
+    with Core(settings, registry, bootstrap=no_kafka) as core, Housekeeper(core, period_s=3600) as keeper:
+        first = token(core, 1)
+        rotate_tokens(settings)
+        rotate_objects(settings)
+        core.use(rotating)
+        assert token(core, 2) == first
+        keeper.look()
+        assert token(core, 3).startswith("v2:")
+        core.use(registry)
+        assert token(core, 4) == first
+        assert len(core.sealing.gateway.store.keys) == 2
 
 
 def test_objects_of_an_older_key_can_still_be_read(settings: Settings) -> None:

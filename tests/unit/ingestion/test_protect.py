@@ -100,6 +100,28 @@ def test_persons_become_tokens_once_per_value(ticket: Dataset) -> None:
     assert {"reporter_name", "reporter_phone"}.isdisjoint(table.column_names)
 
 
+def test_after_a_rotation_a_token_that_joins_nothing_is_of_the_new_key(registry: Registry, ticket: Dataset) -> None:
+    rotated = Tokeniser({1: b"k" * 16, 2: b"l" * 16})
+    table = Protection(ticket, rotated, KEY.encrypt)(
+        raw(ticket, {"reporter_name": "Trần Thị B", "reporter_phone": "0912345678"})
+    )
+    assert table["reporter_token"].to_pylist() == [rotated.token("name", "Trần Thị B", 2)]
+    assert table["phone_token"][0].as_py().startswith("v2:")
+    # What joins persons over years keeps the first key.
+    record = registry.dataset("training_record")
+    person = Protection(record, rotated, KEY.encrypt)(raw(record, {"person_name": "Trần Thị B"}))
+    assert person["person_token"][0].as_py().startswith("v1:")
+
+
+def test_nothing_that_is_computed_names_a_token_that_rotates(registry: Registry) -> None:
+    names = {f.name for d in registry.datasets for f in d.fields if f.tokenise and not f.tokenise.joins}
+    assert names == {"reporter_token", "phone_token"}
+    folders = ("dbt_project/models/marts", "dbt_project/tests", "schemas/scenarios")
+    files = [path for folder in folders for path in (HOME / folder).rglob("*.*") if path.is_file()]
+    assert len(files) > 20
+    assert [str(path) for path in files if any(name in path.read_text(encoding="utf-8") for name in names)] == []
+
+
 def test_a_person_that_cannot_be_tokenised_is_refused_encrypted(ticket: Dataset) -> None:
     table = protect(ticket, {"ticket_id": "T1", "reporter_phone": "gọi sau"})
     assert table["phone_token"].to_pylist() == [None]
