@@ -40,7 +40,7 @@ from pipelines.runtime.install import cache_dir
 from pipelines.runtime.settings import Settings
 
 CADENCES_S = {"minute": 60.0, "second": 1.0}
-SLOW = {"pathway": 10, "bytewax": 40}
+SLOW = {"spark": 4, "spark_windows": 2, "pathway": 10, "bytewax": 40}
 """These get so many times fewer events."""
 SHORT = 8
 """The short run has so many times fewer events than the long one."""

@@ -48,11 +48,14 @@ def compare(root: Path, rendered: Mapping[str, str], folders: Iterable[str]) -> 
             raise FileExistsError(f"{relative} is hand-written; rename it, the contracts generate this path")
         elif path.read_text(encoding="utf-8") != text:
             changed.append(relative)
+    # One of the folders may lie in another.
     orphaned = sorted(
-        str(path.relative_to(root))
-        for folder in folders
-        for path in (root / folder).rglob("*")
-        if path.is_file() and str(path.relative_to(root)) not in rendered and _is_generated(path)
+        {
+            str(path.relative_to(root))
+            for folder in folders
+            for path in (root / folder).rglob("*")
+            if path.is_file() and str(path.relative_to(root)) not in rendered and _is_generated(path)
+        }
     )
     return Drift(tuple(missing), tuple(changed), tuple(orphaned))
 

@@ -224,7 +224,7 @@ def plan(job: str, registry: Registry, settings: Settings, *, bootstrap: str, no
         # A silent partition must not hold the windows of the others: its share of the clock is waived after this.
         "table.exec.source.idle-timeout": "10 s",
         "table.optimizer.reuse-optimize-block-with-digest-enabled": "true",
-        # One subtask counts all the same, so summing in two steps only costs (an eighth of the job; benchmarks/transport).
+        # One subtask sums all the same: two steps only cost, an eighth of the job (see benchmarks/transport).
         "table.optimizer.agg-phase-strategy": "ONE_PHASE",
     }
     topics = tuple(

@@ -47,9 +47,12 @@ def test_new_changed_and_orphaned_files_are_brought_in_line(tmp_path: Path) -> N
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old.yml").write_text(TEXT)
     (tmp_path / "out" / "own.yml").write_text("by hand\n")
-    assert artifacts.write(tmp_path, {"out/new.yml": TEXT}, ("out",)) == artifacts.Drift(
-        missing=("out/new.yml",), changed=(), orphaned=("out/old.yml",)
+    (tmp_path / "out" / "in").mkdir()
+    (tmp_path / "out" / "in" / "old.yml").write_text(TEXT)
+    assert artifacts.write(tmp_path, {"out/new.yml": TEXT}, ("out", "out/in")) == artifacts.Drift(
+        missing=("out/new.yml",), changed=(), orphaned=("out/in/old.yml", "out/old.yml")
     )
+    (tmp_path / "out" / "in").rmdir()
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["new.yml", "own.yml"]
     assert not artifacts.write(tmp_path, {"out/new.yml": TEXT}, ("out",))
 
