@@ -256,3 +256,14 @@ def test_both_encoders_write_the_same_bytes(body: dict[str, Any]) -> None:
     written = encode_object(body)
     assert encode_decoded(body) == written
     assert encode_decoded(decode_object(written)) == written
+
+
+@pytest.mark.parametrize("dataset", ["alert_cap", "flood_forecast_model"])
+def test_the_platform_seals_what_it_alone_writes(registry: Registry, settings: Settings, dataset: str) -> None:
+    gateway = Gateway.open(registry, settings)
+    row = {"cap_identifier": "x", "ward_code": "19753", "station_id": "71520", "issued_at": "2025-10-27T13:00:00Z"}
+    row |= {"forecast_method": "trend", "parameter_set_id": "0123456789ab"}
+    made = gateway.accept(
+        dataset, {**row, "lead_h": 1}, source="lake", origin="replay", received_at=datetime(2025, 10, 27, tzinfo=UTC)
+    )
+    assert (made.topic, made.reason, made.as_came) == (f"raw.{dataset}", "", False)
