@@ -74,11 +74,16 @@ Duties = Annotated[list[Name] | None, typer.Option("--duty", help="Only this dut
 
 
 @desk_app.command()
-def run(duty: Duties = None) -> None:
+def run(
+    duty: Duties = None,
+    every: Annotated[
+        float, typer.Option("--every", min=0, help="Look every so many seconds; 0: as often as the duty asks for.")
+    ] = 0,
+) -> None:
     """Do the duties again and again until TERM or Ctrl-C (a daemon); a failure is counted, the next turn goes on."""
     configure_logging()
     settings = Settings.load()
-    duties = [_duty(settings, name) for name in duty or DUTIES]
+    duties = [_duty(settings, name, every) for name in duty or DUTIES]
     repeat(settings, duties, lambda text: _log.info("said", extra={"text": text}))
 
 
@@ -103,9 +108,14 @@ def _once(settings: Settings, name: Name) -> str:
     return f"{len(new)} bản tin mới — new messages; {sent} dòng đã gửi — rows sent" if new or sent else ""
 
 
-def _duty(settings: Settings, name: Name) -> Duty:
+def _duty(settings: Settings, name: Name, every_s: float) -> Duty:
     kind = DUTIES[name]
-    return Duty(name, kind.every_s, lambda: _in_a_process(settings, name), lambda: commits(settings, kind, time.time()))
+    return Duty(
+        name,
+        every_s or kind.every_s,
+        lambda: _in_a_process(settings, name),
+        lambda: commits(settings, kind, time.time()),
+    )
 
 
 def commits(settings: Settings, kind: DeskDuty, now_s: float) -> str:
