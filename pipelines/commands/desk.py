@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -94,6 +95,10 @@ def turn(
     """Do one duty once and print what came of it."""
     settings = Settings.load()
     typer.echo(_once(settings, duty))
+    sys.stdout.flush()
+    # Everything is committed and acknowledged. Native threads of Arrow abort the interpreter's end now and then
+    # ("terminate called without an active exception"), and a turn that was done would count as failed.
+    os._exit(0)
 
 
 def _once(settings: Settings, name: Name) -> str:
