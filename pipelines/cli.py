@@ -33,9 +33,9 @@ COMMANDS: dict[str, Mount] = {
     "up": Mount("pipelines.runtime.commands", "services_app:up", "Start the local services."),
     "down": Mount("pipelines.runtime.commands", "services_app:down", "End exactly what `lake up` began."),
     "start": Mount(
-        "pipelines.commands.namespace", "start_app", "Apply the contracts, start gateway, jobs and landing."
+        "pipelines.commands.namespace", "start_app", "Apply the contracts, start gateway, jobs, landing and desk."
     ),
-    "stop": Mount("pipelines.commands.namespace", "stop_app", "End gateway, landing and the jobs' supervisor."),
+    "stop": Mount("pipelines.commands.namespace", "stop_app", "End desk, gateway, landing and the jobs' supervisor."),
     "status": Mount(
         "pipelines.commands.status", "services_app:status", "Show services, jobs and the freshness of every dataset."
     ),
@@ -87,6 +87,7 @@ COMMANDS: dict[str, Mount] = {
         "pipelines.forecast.commands", "forecast_app", "Flood forecasts for 1 to 12 hours: fit, issue, look at them."
     ),
     "cap": Mount("pipelines.publishing.cap.commands", "cap_app", "Public alerts in CAP 1.2: draft, release, cancel."),
+    "desk": Mount("pipelines.commands.desk", "desk_app", "The daemon that issues forecasts and drafts alerts."),
     "publication": Mount("pipelines.publishing.commands", "publication_app", "What is published, and going back."),
     "maintain": Mount(
         "pipelines.publishing.commands", "maintain_app", "Compact, clean and vacuum without killing a pin."

@@ -29,7 +29,8 @@ from pipelines.runtime.services import Endpoints
 from pipelines.runtime.settings import Settings
 from pipelines.serving.trino import Client
 
-# The same code gives the same examples, at whatever speed: a gate must not depend on the day or the machine. `make fuzz` draws others each time.
+# The same code gives the same examples, at whatever speed: a gate must not depend on the day or the machine.
+# `make fuzz` draws others each time.
 hypothesis_settings.register_profile("gate", derandomize=True, deadline=None)
 hypothesis_settings.register_profile("fuzz", print_blob=True)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))

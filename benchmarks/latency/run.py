@@ -79,7 +79,7 @@ def _cpu_s(names: tuple[str, ...], settings: Settings) -> float:
 @contextmanager
 def platform_of(settings: Settings, registry: Registry) -> Iterator[Callable[[], float]]:
     """The jobs and landing of the namespace; yields what tells the CPU seconds of Flink's managers so far."""
-    start_namespace(settings)
+    start_namespace(settings, desk=False)
     for domain in jobs_of(registry):
         flink.wait_running(settings, settings.group(domain), 240)
     yield lambda: _cpu_s(("flink-jobmanager", "flink-taskmanager"), settings)

@@ -140,7 +140,7 @@ def main() -> None:
     registry = registry_of(settings)
     for _ in apply(settings, registry, serving=False):
         pass
-    start_namespace(settings)
+    start_namespace(settings, desk=False)
     for job in jobs_of(registry):
         flink.wait_running(settings, settings.group(job), 300)
 

@@ -108,7 +108,7 @@ def _stream(settings: Settings, registry: Registry, plan: DemoPlan, stages: Stag
     with stages.stage("jobs", "Chủ đề, bảng, công việc luồng — topics, tables, stream jobs"):
         for line in apply(settings, registry, serving=False):
             stages.say(f"  {line}")
-        start_namespace(settings)
+        start_namespace(settings, desk=False)
         for job in jobs_of(registry):
             flink.wait_running(settings, settings.group(job), JOB_TIMEOUT_S)
     with stages.stage("replay", "Phát lại trận lũ 2025, bộ dò xe, camera — sending the replays"):

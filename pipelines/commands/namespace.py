@@ -17,7 +17,7 @@ _console = Console()
 
 @start_app.command()
 def start() -> None:
-    """Apply the contracts and start gateway, jobs and landing of LAKE_NAMESPACE; needs `lake up`, may be repeated."""
+    """Apply the contracts, start gateway, jobs, landing, desk of LAKE_NAMESPACE; needs `lake up`, may be repeated."""
     settings = Settings.load()
     for line in apply(settings, checked_registry(settings)):
         _console.print(line)
@@ -27,6 +27,6 @@ def start() -> None:
 
 @stop_app.command()
 def stop() -> None:
-    """End gateway, landing and the jobs' supervisor of LAKE_NAMESPACE; nothing is lost, `lake start` goes on."""
+    """End desk, gateway, landing and the jobs' supervisor of LAKE_NAMESPACE; nothing is lost, `lake start` goes on."""
     for name, outcome in stop_namespace(Settings.load()).items():
         _console.print(f"{name}: {outcome}")

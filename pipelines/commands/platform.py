@@ -1,39 +1,45 @@
-"""Starting what a namespace needs beside the shared services: its gateway, its jobs and its landing."""
+"""Starting what a namespace needs beside the shared services: its gateway, jobs, landing and desk."""
 
 from __future__ import annotations
 
 import os
 import ssl
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 
+from pipelines.commands.desk import DUTIES
 from pipelines.gateway.http import SERVICE
+from pipelines.runtime.contracts import registry_of
+from pipelines.runtime.process import lake_executable
 from pipelines.runtime.services import Report, daemon_ports, silent, start_daemon, stop_daemon
 from pipelines.runtime.settings import Settings
 
-GATEWAY, LANDING, JOBS = "gateway", "landing", "jobs"
+GATEWAY, LANDING, JOBS, DESK = "gateway", "landing", "jobs", "desk"
 _GATEWAY_OPTIONS = "LAKE_GATEWAY_"
 _PROBE_TIMEOUT_S = 2.0
 
 
-def lake_executable() -> str:
-    """The `lake` of this environment, whatever the PATH says."""
-    return str(Path(sys.executable).parent / "lake")
-
-
-def start_namespace(settings: Settings, report: Report = silent) -> None:
+def start_namespace(settings: Settings, report: Report = silent, *, desk: bool = True) -> None:
     """Start the daemons of a namespace unless they run; the supervisor restarts them when they die.
 
+    ``desk``: also what issues forecasts and drafts alerts by itself, as far as the namespace holds the datasets for it.
+    Whoever replays a night in minutes and does both as steps of its own leaves it out: looked at half-way, a flood that
+    arrives all at once has other messages and other moments of issue in every run.
+
     Raises:
+        ContractErrors: the contracts do not load.
         ServiceError: one does not come up; the text has the end of its log.
     """
     lake = lake_executable()
     start_daemon(settings, LANDING, (lake, "landing", "run", "--wait"), report=report)
     start_daemon(settings, JOBS, (lake, "jobs", "supervise"), report=report)
     _start_gateway(settings, lake, report)
+    held = {dataset.id for dataset in registry_of(settings).datasets}
+    duties = [name for name, duty in DUTIES.items() if duty.needs <= held]
+    if desk and duties:
+        options = [option for name in duties for option in ("--duty", name)]
+        start_daemon(settings, DESK, (lake, "desk", "run", *options), report=report)
 
 
 def _start_gateway(settings: Settings, lake: str, report: Report) -> None:
@@ -70,4 +76,4 @@ def _answers(url: str, namespace: str) -> Callable[[], str | None]:
 
 def stop_namespace(settings: Settings) -> dict[str, str]:
     """End the daemons of a namespace; the Flink jobs go on until `lake down` or `lake forget`."""
-    return {name: stop_daemon(settings, name) for name in (GATEWAY, JOBS, LANDING)}
+    return {name: stop_daemon(settings, name) for name in (DESK, GATEWAY, JOBS, LANDING)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -19,6 +18,7 @@ from pipelines.forecast.store import ParameterSet
 from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
+from pipelines.runtime.turns import Duty, repeat
 
 forecast_app = typer.Typer(
     no_args_is_help=True,
@@ -62,29 +62,51 @@ def run(
     """Issue forecasts for 1 to 12 hours and send them through the gateway into flood_forecast_model.
 
     Without --from one forecast is issued now (in an exercise: at its newest reading). A hindcast knows of each issue
-    only what had been received five minutes later, when a forecast of that moment is made.
+    only what had been received five minutes later, when a forecast of that moment is made. With --every a failure is
+    said and counted (`lake status`), and the next turn tries again; `lake start` runs the same by itself.
     """
     if every and begin:
         raise LakeError("--every issues forecasts of now, --from those of the past.", "Give one of the two.")
     settings = Settings.load()
+
+    def issue() -> str:
+        return issue_forecasts(
+            settings,
+            parameters,
+            begin=_moment(begin) if begin else None,
+            end=_moment(end) if end else None,
+            step=timedelta(minutes=step_min),
+        )
+
+    if every:
+        repeat(settings, [Duty("forecast", every, issue)], _say)
+    else:
+        _say(issue())
+
+
+def issue_forecasts(
+    settings: Settings,
+    parameters: str | None = None,
+    *,
+    begin: datetime | None = None,
+    end: datetime | None = None,
+    step: timedelta = timedelta(hours=1),
+) -> str:
+    """Issue forecasts from ``begin`` to ``end`` (UTC), by default one of now; returns what was issued.
+
+    ``parameters`` is the id of a set; the newest by default, so that a loop takes up a better one by itself.
+
+    Raises:
+        LakeError: there are no parameters or readings, or Kafka is down.
+    """
     registry = registry_of(settings)
     chosen = store.load(settings, parameters)
-    while True:
-        is_live = settings.namespace == DEFAULT_NAMESPACE
-        newest = datetime.now(UTC) - GRACE if is_live else runs.newest_reading(settings, registry)
-        last = _moment(end) if end else _floor(newest)
-        first = _moment(begin) if begin else last
-        sent = runs.run(settings, registry, chosen, first, last, timedelta(minutes=step_min))
-        counts = (
-            ", ".join(f"{method} {count}" for method, count in sorted(sent.items())) or "trạm im lặng — gauges silent"
-        )
-        _console.print(f"{_said(first)} … {_said(last)}, bộ tham số {chosen.id}: {counts}", highlight=False)
-        if not every:
-            return
-        try:
-            time.sleep(every)
-        except KeyboardInterrupt:
-            return
+    is_live = settings.namespace == DEFAULT_NAMESPACE
+    last = end or _floor(datetime.now(UTC) - GRACE if is_live else runs.newest_reading(settings, registry))
+    first = begin or last
+    sent = runs.run(settings, registry, chosen, first, last, step)
+    counts = ", ".join(f"{method} {count}" for method, count in sorted(sent.items())) or "trạm im lặng — gauges silent"
+    return f"{_said(first)} … {_said(last)}, bộ tham số {chosen.id}: {counts}"
 
 
 @forecast_app.command(name="list")
@@ -111,6 +133,10 @@ def show(set_id: Annotated[str, typer.Argument(help="The set, as `lake forecast 
     """Print a parameter set as JSON: every number that its forecasts rest on."""
     found = store.load(Settings.load(), set_id)
     typer.echo(json.dumps(json.loads(found.content), ensure_ascii=False, indent=1, sort_keys=True))
+
+
+def _say(text: str) -> None:
+    _console.print(text, highlight=False, markup=False)
 
 
 def _moment(text: str) -> datetime:

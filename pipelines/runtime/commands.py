@@ -154,7 +154,8 @@ def show_status(as_json: AsJson = False) -> None:
         section = make_section(settings)
         if not section.rows:
             continue
-        table = Table(*section.columns, title=section.title, title_justify="left")
+        style = "table.title" if section.is_good else "bold red"
+        table = Table(*section.columns, title=section.title, title_justify="left", title_style=style)
         for row in section.rows:
             table.add_row(*row)
         _console.print(table)

@@ -7,6 +7,7 @@ gave to somebody else is never signalled.
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -22,6 +23,11 @@ RECORD_NAME = "process.json"
 # so even one that left its group, or whose record was never written, is found again.
 MARK = "LAKE_SERVICE_DIR"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def lake_executable() -> str:
+    """The `lake` of this environment, whatever the PATH says."""
+    return str(Path(sys.executable).parent / "lake")
 
 
 @dataclass(frozen=True)

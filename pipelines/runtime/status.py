@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import psutil
+from rich.markup import escape
 
 from pipelines.runtime.errors import ServiceError
 from pipelines.runtime.flink import Cluster, FlinkJob
@@ -16,6 +18,7 @@ from pipelines.runtime.servers import SPECS
 from pipelines.runtime.service import Context, Service
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
+from pipelines.runtime.turns import Told, told
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,47 @@ class Section:
     is_good: bool = True
 
 
+def duties(settings: Settings) -> Section:
+    """What the desk of the namespace does again and again; without rows where it never did."""
+    now = datetime.now(UTC)
+    found = told(settings)
+    rows = [
+        (
+            each.name,
+            _duty_state(each, now),
+            _ago(each.succeeded_at, now),
+            escape(f"{each.done} ({_ago(each.done_at, now)})") if each.done else "—",
+            str(each.failures),
+            escape(each.problem or ""),
+        )
+        for each in found
+    ]
+    return Section(
+        title="Bàn trực: dự báo, bản tin — Desk",
+        columns=("duty", "", "last success", "last done", "failures", "problem"),
+        rows=rows,
+        is_good=not any(each.ended_at is None and (each.problem or each.is_late(now)) for each in found),
+    )
+
+
+def _duty_state(each: Told, now: datetime) -> str:
+    if each.ended_at is not None:
+        return "đã dừng (stopped)"
+    if each.is_late(now):
+        return "QUÁ HẠN (LATE)"
+    return "lỗi (failing)" if each.problem else "tốt (ok)" if each.succeeded_at else "bắt đầu (begins)"
+
+
+def _ago(at: str | None, now: datetime) -> str:
+    if at is None:
+        return "chưa lần nào (never)"
+    minutes, seconds = divmod(int((now - datetime.fromisoformat(at)).total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
 # Other packages add theirs when they are imported by the command line: dataset freshness, the ledger.
-status_sections: list[Callable[[Settings], Section]] = []
+status_sections: list[Callable[[Settings], Section]] = [duties]
 
 
 def service_statuses(settings: Settings) -> tuple[ServiceStatus, ...]:

@@ -95,7 +95,7 @@ def night(lake_services: Any) -> Iterator[Settings]:
     registry = city().only("demo")
     for _ in apply(settings, registry, serving=False):
         pass
-    start_namespace(settings)
+    start_namespace(settings, desk=False)
     for job in jobs_of(registry):
         flink.wait_running(settings, settings.group(job), 240)
     yield settings

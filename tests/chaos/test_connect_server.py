@@ -14,8 +14,8 @@ import pytest
 from deltalake import DeltaTable
 from demo_run import DemoRun
 
-from pipelines.commands.platform import lake_executable
 from pipelines.quality import store
+from pipelines.runtime.process import lake_executable
 from pipelines.runtime.services import running
 from pipelines.runtime.settings import Settings
 from pipelines.warehouse import manifest as runs

@@ -23,13 +23,14 @@ from demo_run import PLAN, DemoRun, rows
 
 from pipelines.commands.demo import REPLAYS, wait_until_settled
 from pipelines.commands.flood_night import forecast_second_wave
-from pipelines.commands.platform import lake_executable, start_namespace, stop_namespace
+from pipelines.commands.platform import start_namespace, stop_namespace
 from pipelines.contracts.registry import Registry
 from pipelines.landing.ledger import ledger
 from pipelines.landing.status import read_status
 from pipelines.replay.catalog import make_replay
 from pipelines.replay.sender import send_replay
 from pipelines.runtime import flink
+from pipelines.runtime.process import lake_executable
 from pipelines.runtime.services import endpoints, running
 from pipelines.runtime.settings import Settings
 from pipelines.serving.bootstrap import apply
@@ -53,7 +54,7 @@ def night(demo_run: DemoRun, tmp_path: Path) -> Iterator[Settings]:
     settings.set_profile("demo")
     for _ in apply(settings, demo_run.registry, serving=False):
         pass
-    start_namespace(settings)
+    start_namespace(settings, desk=False)
     for domain in jobs_of(demo_run.registry):
         flink.wait_running(settings, settings.group(domain), 240)
     yield settings

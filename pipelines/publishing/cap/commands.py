@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from pipelines.publishing.cap.register import Entry
 from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
+from pipelines.runtime.turns import Duty, repeat
 
 cap_app = typer.Typer(
     no_args_is_help=True,
@@ -35,24 +35,39 @@ def draft(
         float, typer.Option("--every", min=0, help="Do it again every so many seconds, until Ctrl-C; 0: once.")
     ] = 0,
 ) -> None:
-    """Write messages about every change of the alarm levels since the last time.
+    """Write messages about every change of the alarm levels, and every request of a scenario, since the last time.
 
     Alarms of observed readings become drafts, which wait for a release. Alarms of replayed or synthetic readings become
-    exercises, which go to the readers of alert_cap at once and can never become actual.
+    exercises, which go to the readers of alert_cap at once and can never become actual. With --every a failure is said
+    and counted (`lake status`), and the next turn tries again; `lake start` runs the same by itself.
     """
     settings = Settings.load()
-    registry = registry_of(settings)
-    while True:
-        new = desk.draft(settings, registry)
+
+    def turn() -> str:
+        new, sent = draft_and_send(settings)
+        if new:
+            _print(new, "Bản tin mới — New messages")
+        return _said(new, sent) if new or sent else ""
+
+    if every:
+        repeat(settings, [Duty("cap", every, turn)], lambda text: _console.print(text, highlight=False, markup=False))
+    else:
+        new, sent = draft_and_send(settings)
+        _print(new, _said(new, sent))
+
+
+def draft_and_send(settings: Settings) -> tuple[Sequence[Entry], int]:
+    """Draft what is due, send what the readers of ``alert_cap`` do not have; returns messages and number of rows.
+
+    Raises:
+        LakeError: a table or Kafka is away, or a message could not be made; the others are in the register by then,
+            and were sent where only that failed.
+    """
+    try:
+        new = desk.draft(settings, registry_of(settings))
+    finally:
         sent = _deliver(settings)
-        if new or not every:
-            _print(new, f"{len(new)} bản tin mới — new messages; {sent} dòng đã gửi — rows sent")
-        if not every:
-            return
-        try:
-            time.sleep(every)
-        except KeyboardInterrupt:
-            return
+    return new, sent
 
 
 @cap_app.command()
@@ -107,6 +122,10 @@ def show(identifier: Annotated[str, typer.Argument(help="The message, as `lake c
     typer.echo(known[identifier].xml, nl=False)
 
 
+def _said(new: Sequence[Entry], sent: int) -> str:
+    return f"{len(new)} bản tin mới — new messages; {sent} dòng đã gửi — rows sent"
+
+
 def _deliver(settings: Settings) -> int:
     waiting = delivery.undelivered(settings)
     return delivery.deliver(settings, registry_of(settings), waiting) if waiting else 0
@@ -124,7 +143,7 @@ def _print(found: Sequence[Entry], title: str) -> None:
         table.add_row(
             entry.cap_identifier,
             entry.cap_msg_type,
-            str(entry.alarm_level),
+            "" if entry.alarm_level is None else str(entry.alarm_level),
             entry.cap_severity,
             entry.issued_at.astimezone(HUE).strftime("%d/%m %H:%M"),
             entry.expires_at.astimezone(HUE).strftime("%d/%m %H:%M"),

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines.contracts.registry import Registry
 from pipelines.publishing.cap.message import HUE, Area, Info, Message, MsgType, Reference, Ring, Status
+from pipelines.publishing.cap.requests import Request
 from pipelines.publishing.cap.situations import Situation
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
@@ -27,6 +28,7 @@ class Desk:
     stations: Mapping[str, Mapping[str, Any]]
     templates: Mapping[int, Mapping[str, Any]]
     areas: Mapping[str, tuple[tuple[int, Area], ...]]
+    all_wards: Mapping[str, Area]
 
     @classmethod
     def open(cls, settings: Settings, registry: Registry) -> Desk:
@@ -40,14 +42,14 @@ class Desk:
         wards = {row["ward_code"]: row for row in registry.code_list("wards").rows}
         rings = outlines(settings.home / "data" / "wards" / "wards.geojson")
         areas: dict[str, list[tuple[int, Area]]] = {}
+        all_wards = {code: Area(code, row["name_vi"], rings[code]) for code, row in wards.items() if code in rings}
         for row in registry.code_list("alert_areas").rows:
             code = row["ward_code"]
-            if code not in rings:
+            if code not in all_wards:
                 raise LakeError(
                     f"data/wards/wards.geojson has no ward {code}.", "Restore the file, or mend alert_areas."
                 )
-            area = Area(code, wards[code]["name_vi"], rings[code])
-            areas.setdefault(row["station_id"], []).append((row["alarm_level"], area))
+            areas.setdefault(row["station_id"], []).append((row["alarm_level"], all_wards[code]))
         return cls(
             settings.namespace,
             f"hue-lakehouse.{owner}",
@@ -55,6 +57,7 @@ class Desk:
             {row["station_id"]: row for row in registry.code_list("stations").rows},
             {row["alarm_level"]: row for row in registry.code_list("cap_templates").rows},
             {station: tuple(found) for station, found in areas.items()},
+            all_wards,
         )
 
     @property
@@ -62,10 +65,10 @@ class Desk:
         """How long a message of each level holds."""
         return {level: timedelta(hours=row["validity_h"]) for level, row in self.templates.items()}
 
-    def identifier(self, situation: Situation, status: Status) -> str:
-        """The identifier of the message about a situation; a draft and what is released from it are two messages."""
+    def identifier(self, said: Situation | Request, status: Status) -> str:
+        """The identifier of the message about it; a draft and what is released from it are two messages."""
         suffix = "" if status == "Actual" else f".{status.lower()}"
-        return f"HUE-{self.namespace}-{situation.name}{suffix}"
+        return f"HUE-{self.namespace}-{said.name}{suffix}"
 
     def wards(self, station_id: str, level: int) -> tuple[Area, ...]:
         """The wards that a level of a station concerns, sorted by code.
@@ -130,7 +133,7 @@ def compose(
         infos=(_info(desk, situation, status, "vi"), _info(desk, situation, status, "en")),
         areas=desk.wards(situation.station_id, max(situation.level, highest_level)),
         references=references,
-        note=_NOTES.get(status, ""),
+        note=NOTES.get(status, ""),
         parameters={
             "station_id": situation.station_id,
             "alarm_level": str(situation.level),
@@ -142,19 +145,51 @@ def compose(
     )
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a withdrawal is about, by language: the event, and the headline without its prefix."""
+
+    events: Mapping[str, str]
+    headlines: Mapping[str, str]
+
+
+def river(desk: Desk, station_id: str) -> Subject:
+    """A flood at a station."""
+    station = desk.stations[station_id]
+    values = {"river": station["river_name"], "station": station["name_vi"]}
+    return Subject(
+        {language: text.format(**values) for language, text in _EVENTS.items()},
+        {language: text.format(**values) for language, text in _WITHDRAWALS.items()},
+    )
+
+
+def event(events: Mapping[str, str], areas: tuple[Area, ...]) -> Subject:
+    """What a scenario had an alert made of; more than three wards are told by their number."""
+    names = ", ".join(area.name for area in areas)
+    places = {"vi": f"{len(areas)} phường, xã", "en": f"{len(areas)} wards"}
+    return Subject(
+        events,
+        {
+            language: text.format(event=events[language], place=places[language] if len(areas) > 3 else names)
+            for language, text in _EVENT_WITHDRAWALS.items()
+        },
+    )
+
+
 def compose_withdrawal(
     desk: Desk,
     withdrawn: Reference,
     *,
-    station_id: str,
-    level: int,
+    subject: Subject,
+    areas: tuple[Area, ...],
     status: Status,
+    category: str,
     sent: datetime,
     reason: str,
+    parameters: Mapping[str, str],
 ) -> Message:
     """The message with which a person takes an earlier one back; ``reason`` is told to the public."""
-    template, station = desk.templates[0], desk.stations[station_id]
-    values = {"river": station["river_name"], "station": station["name_vi"]}
+    template = desk.templates[0]
     return Message(
         identifier=f"{withdrawn.identifier}.cancel",
         sender=desk.sender,
@@ -169,18 +204,19 @@ def compose_withdrawal(
         infos=tuple(
             Info(
                 language="vi-VN" if language == "vi" else "en-US",
-                event=_EVENTS[language].format(**values),
+                event=subject.events[language],
                 sender_name=desk.sender_names[language],
-                headline=_PREFIXES.get((status, language), "") + _WITHDRAWALS[language].format(**values),
+                headline=PREFIXES.get((status, language), "") + subject.headlines[language],
                 description=reason,
                 instruction=_WITHDRAWN[language],
             )
             for language in ("vi", "en")
         ),
-        areas=desk.wards(station_id, level),
+        areas=areas,
         references=(withdrawn,),
-        note=_NOTES.get(status, ""),
-        parameters={"station_id": station_id},
+        note=NOTES.get(status, ""),
+        category=category,
+        parameters=parameters,
     )
 
 
@@ -188,15 +224,19 @@ _WITHDRAWALS = {
     "vi": "Huỷ bản tin cảnh báo lũ sông {river} tại {station}",
     "en": "The flood alert for the {river} River at {station} is withdrawn",
 }
+_EVENT_WITHDRAWALS = {
+    "vi": "Huỷ bản tin cảnh báo «{event}» tại {place}",
+    "en": "The alert “{event}” for {place} is withdrawn",
+}
 _WITHDRAWN = {
     "vi": "Bản tin nêu trên không còn hiệu lực; theo dõi tin lũ trên Hue-S.",
     "en": "The alert named above no longer holds; follow the flood news on Hue-S.",
 }
-_NOTES = {
+NOTES = {
     "Exercise": "Diễn tập: số liệu phát lại hoặc tổng hợp, không phải lũ thật. Exercise: replayed or synthetic data.",
     "Draft": "Dự thảo, chưa được duyệt phát. Draft, not released.",
 }
-_PREFIXES = {
+PREFIXES = {
     ("Exercise", "vi"): "[DIỄN TẬP] ",
     ("Exercise", "en"): "[EXERCISE] ",
     ("Draft", "vi"): "[DỰ THẢO] ",
@@ -218,7 +258,7 @@ def _info(desk: Desk, situation: Situation, status: Status, language: str) -> In
         "threshold": _metres(situation.threshold_m, language),
         "at": situation.at.astimezone(HUE).strftime("%H:%M %d/%m/%Y" if language == "vi" else "%H:%M %Y-%m-%d"),
     }
-    prefix = _PREFIXES.get((status, language), "")
+    prefix = PREFIXES.get((status, language), "")
     return Info(
         language="vi-VN" if language == "vi" else "en-US",
         event=_EVENTS[language].format(**values),

@@ -6,85 +6,145 @@ actual alert. An observed one makes a draft, and only a person's release makes a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from lxml import etree
+
 from pipelines.contracts.registry import Registry
 from pipelines.publishing.cap import register
-from pipelines.publishing.cap.compose import Desk, compose, compose_withdrawal
-from pipelines.publishing.cap.message import MsgType, Reference, Status
-from pipelines.publishing.cap.readings import Alarms, read_alarms
+from pipelines.publishing.cap.compose import Desk, compose, compose_withdrawal, event, river
+from pipelines.publishing.cap.message import NAMESPACE, Message, MsgType, Reference, Status
+from pipelines.publishing.cap.readings import Alarms, Requests, read_alarms, read_requests
 from pipelines.publishing.cap.register import Entry
+from pipelines.publishing.cap.requests import Request, requests
 from pipelines.publishing.cap.situations import Situation, situations
+from pipelines.publishing.cap.wording import compose_request, validity_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
+
+NOTHING_ASKED = Requests()
+Said = Situation | Request
+_NAMES = {"cap": NAMESPACE}
 
 
 @dataclass(frozen=True)
 class _Chain:
-    """The situations of one flood at one station, in the order of time."""
+    """What is to be said of one flood at one station, or of one place of a scenario, in the order of time."""
 
-    members: tuple[Situation, ...]
+    members: tuple[Said, ...]
 
-    def before(self, situation: Situation) -> Situation | None:
-        """The situation before this one."""
-        position = self.members.index(situation)
+    def before(self, member: Said) -> Said | None:
+        """What was said before this."""
+        position = self.members.index(member)
         return self.members[position - 1] if position else None
 
-    def highest_until(self, situation: Situation) -> int:
-        """The highest level that the chain has had so far."""
-        return max(member.level for member in self.members[: self.members.index(situation) + 1])
+    def message(
+        self,
+        desk: Desk,
+        member: Said,
+        *,
+        status: Status,
+        msg_type: MsgType,
+        references: tuple[Reference, ...],
+        sent: datetime | None = None,
+    ) -> Message:
+        """The message about a member; the wards of the highest level that its chain has had so far are all told.
+
+        Raises:
+            LakeError: a wording or an area is missing.
+        """
+        if isinstance(member, Request):
+            return compose_request(desk, member, status=status, msg_type=msg_type, sent=sent, references=references)
+        until = self.members[: self.members.index(member) + 1]
+        return compose(
+            desk,
+            member,
+            status=status,
+            msg_type=msg_type,
+            highest_level=max(each.level for each in until if isinstance(each, Situation)),
+            sent=sent,
+            references=references,
+        )
 
 
-def _chains(desk: Desk, alarms: Alarms) -> Mapping[str, _Chain]:
-    found: dict[str, list[Situation]] = {}
-    for situation in situations(alarms.transitions, desk.validity, alarms.stage_at, alarms.clock):
-        found.setdefault(situation.chain, []).append(situation)
+class Undrafted(LakeError):
+    """Some messages could not be made; ``entries`` are those that could."""
+
+    def __init__(self, entries: tuple[Entry, ...], problems: Sequence[str]) -> None:
+        """Keep them with what was wrong with the others."""
+        super().__init__(" ".join(problems))
+        self.entries = entries
+
+
+def _chains(desk: Desk, alarms: Alarms, asked: Requests) -> Mapping[str, _Chain]:
+    rivers = situations(alarms.transitions, desk.validity, alarms.stage_at, alarms.clock)
+    scenarios = requests(asked.outcomes, asked.runs, lambda detail: validity_of(desk, detail), asked.clock)
+    said: tuple[Said, ...] = (*rivers, *scenarios)
+    found: dict[str, list[Said]] = {}
+    for each in said:
+        found.setdefault(each.chain, []).append(each)
     return {chain: _Chain(tuple(members)) for chain, members in found.items()}
 
 
-def plan_drafts(desk: Desk, alarms: Alarms, known: Iterable[str]) -> tuple[Entry, ...]:
-    """The messages that are due and not in the register yet: exercises, and drafts of observed floods.
+def plan_drafts(desk: Desk, alarms: Alarms, known: Iterable[str], asked: Requests = NOTHING_ASKED) -> tuple[Entry, ...]:
+    """The messages that are due and not in the register yet: exercises, and drafts of what was observed.
 
     Raises:
-        LakeError: a message cannot be made; the text says which wording or area is missing.
+        Undrafted: a message about what lasts cannot be made; the text says which wording or area is missing. It holds
+            the others.
     """
     done = set(known)
     due: list[Entry] = []
-    for name, chain in _chains(desk, alarms).items():
-        for situation in chain.members:
-            status: Status = "Exercise" if situation.is_exercise else "Draft"
-            if desk.identifier(situation, status) in done:
-                continue
-            before = chain.before(situation)
-            references: tuple[Reference, ...] = ()
-            if before is not None:
-                # A chain that turns into an exercise on the way refers to what was said before under its own status.
-                was: Status = "Exercise" if before.is_exercise else "Draft"
-                references = (Reference(desk.sender, desk.identifier(before, was), before.sent),)
-            message = compose(
-                desk,
-                situation,
-                status=status,
-                msg_type="Cancel" if not situation.level else "Update" if references else "Alert",
-                highest_level=chain.highest_until(situation),
-                references=references,
-            )
-            due.append(
-                Entry.of(
-                    message,
-                    chain=name,
-                    station_id=situation.station_id,
-                    level=situation.level,
-                    origin=situation.origin,
-                )
-            )
-    return tuple(sorted(due, key=lambda entry: (entry.issued_at, entry.cap_identifier)))
+    problems: list[str] = []
+    for name, chain in _chains(desk, alarms, asked).items():
+        try:
+            due += _due(desk, name, chain, done)
+        except LakeError as error:
+            # What is over by now need not be said any more, and nobody could mend it.
+            if not chain.members[-1].is_end:
+                problems.append(str(error))
+    entries = tuple(sorted(due, key=lambda entry: (entry.issued_at, entry.cap_identifier)))
+    if problems:
+        raise Undrafted(entries, problems)
+    return entries
+
+
+def _due(desk: Desk, name: str, chain: _Chain, done: set[str]) -> Iterator[Entry]:
+    for member in chain.members:
+        status = _status(member)
+        if desk.identifier(member, status) in done:
+            continue
+        before = chain.before(member)
+        # A chain that turns into an exercise on the way refers to what was said before under its own status.
+        references = (Reference(desk.sender, desk.identifier(before, _status(before)), before.sent),) if before else ()
+        msg_type: MsgType = "Cancel" if member.is_end else "Update" if references else "Alert"
+        message = chain.message(desk, member, status=status, msg_type=msg_type, references=references)
+        river_of = member if isinstance(member, Situation) else None
+        yield Entry.of(
+            message,
+            chain=name,
+            station_id=river_of.station_id if river_of else None,
+            level=river_of.level if river_of else None,
+            origin=member.origin,
+        )
+
+
+def _status(member: Said) -> Status:
+    return "Exercise" if member.is_exercise else "Draft"
 
 
 def plan_release(
-    desk: Desk, alarms: Alarms, known: Mapping[str, Entry], identifier: str, *, by: str, reason: str, now: datetime
+    desk: Desk,
+    alarms: Alarms,
+    known: Mapping[str, Entry],
+    identifier: str,
+    *,
+    by: str,
+    reason: str,
+    now: datetime,
+    asked: Requests = NOTHING_ASKED,
 ) -> Entry:
     """The actual message that a person makes of a draft.
 
@@ -114,27 +174,30 @@ def plan_release(
     newest = [e for e in known.values() if e.cap_status == "Draft" and e.chain == draft.chain][-1]
     if newest.cap_identifier != identifier:
         raise LakeError(
-            f"{identifier} is out of date: {newest.cap_identifier} says level {newest.alarm_level} since then.",
+            f"{identifier} is out of date: {newest.cap_identifier} says {_gist(newest)} since then.",
             f"Release that one: lake cap release {newest.cap_identifier} --by … --reason ….",
         )
     if now > draft.expires_at:
         raise LakeError(
             f"{identifier} expired at {draft.expires_at:%Y-%m-%d %H:%M} UTC.", "Draft anew: lake cap draft."
         )
-    chain = _chains(desk, alarms).get(draft.chain)
-    situation = next((s for s in chain.members if desk.identifier(s, "Draft") == identifier), None) if chain else None
-    if chain is None or situation is None or situation.is_exercise:
-        raise LakeError(f"The alarms no longer say what {identifier} says.", "See them: lake sql on live.flood_alert.")
+    chain = _chains(desk, alarms, asked).get(draft.chain)
+    member = next((s for s in chain.members if desk.identifier(s, "Draft") == identifier), None) if chain else None
+    if chain is None or member is None or member.is_exercise:
+        raise LakeError(
+            f"The alarms no longer say what {identifier} says.",
+            "See them: lake sql on live.flood_alert and live.scenario_outcome.",
+        )
     references = _standing(known, draft.chain)
-    if not situation.level and not references:
-        raise LakeError(f"{identifier} ends a flood of which nothing was made public.", "Nothing needs to be released.")
-    msg_type: MsgType = "Cancel" if not situation.level else "Update" if references else "Alert"
-    message = compose(
+    if member.is_end and not references:
+        raise LakeError(
+            f"{identifier} ends something of which nothing was made public.", "Nothing needs to be released."
+        )
+    message = chain.message(
         desk,
-        situation,
+        member,
         status="Actual",
-        msg_type=msg_type,
-        highest_level=chain.highest_until(situation),
+        msg_type="Cancel" if member.is_end else "Update" if references else "Alert",
         sent=now.replace(microsecond=0),
         references=references,
     )
@@ -169,20 +232,32 @@ def plan_withdrawal(
     gone = next((e for e in known.values() if e.cap_msg_type == "Cancel" and e.source_identifier == identifier), None)
     if gone:
         raise LakeError(f"{identifier} was withdrawn by {gone.decided_by} with {gone.cap_identifier}.", "")
+    root = etree.fromstring(entry.xml.encode())
+    own = [e for e in known.values() if e.chain == entry.chain]
+    if entry.station_id is not None:
+        subject = river(desk, entry.station_id)
+        areas = desk.wards(entry.station_id, max(e.alarm_level or 0 for e in own))
+        parameters = {"station_id": entry.station_id}
+    else:
+        areas = tuple(desk.all_wards[code] for code in sorted({c for e in own for c in e.ward_codes.split()}))
+        vi, en = (node.findtext("cap:event", "", _NAMES) for node in root.iterfind("cap:info", _NAMES))
+        subject, parameters = event({"vi": vi, "en": en}, areas), {}
     message = compose_withdrawal(
         desk,
         entry.reference,
-        station_id=entry.station_id,
-        level=max(e.alarm_level for e in known.values() if e.chain == entry.chain),
+        subject=subject,
+        areas=areas,
         status="Actual" if entry.cap_status == "Actual" else "Exercise",
+        category=root.findtext("cap:info/cap:category", "", _NAMES),
         sent=now.replace(microsecond=0),
         reason=reason,
+        parameters=parameters,
     )
     return Entry.of(
         message,
         chain=entry.chain,
         station_id=entry.station_id,
-        level=0,
+        level=None if entry.station_id is None else 0,
         origin=entry.origin,
         source=identifier,
         by=by,
@@ -194,6 +269,10 @@ def _standing(known: Mapping[str, Entry], chain: str) -> tuple[Reference, ...]:
     """The newest actual message of a chain, unless it is a cancellation or was withdrawn."""
     own = [e for e in known.values() if e.chain == chain and e.cap_status == "Actual"]
     return (own[-1].reference,) if own and own[-1].cap_msg_type != "Cancel" else ()
+
+
+def _gist(entry: Entry) -> str:
+    return f"“{entry.headline_vi}”" if entry.alarm_level is None else f"level {entry.alarm_level}"
 
 
 def _known(known: Mapping[str, Entry], identifier: str) -> Entry:
@@ -210,10 +289,20 @@ def _signed(by: str, reason: str) -> tuple[str, str]:
 
 
 def draft(settings: Settings, registry: Registry) -> Sequence[Entry]:
-    """Write what is due into the register; returns the new messages."""
+    """Write what is due into the register; returns the new messages.
+
+    Raises:
+        LakeError: the namespace has no tables.
+        Undrafted: a message could not be made; the others are in the register.
+    """
     desk = Desk.open(settings, registry)
     with register.locked(settings):
-        due = plan_drafts(desk, read_alarms(settings), register.entries(settings))
+        alarms, asked = read_alarms(settings), read_requests(settings, registry)
+        try:
+            due = plan_drafts(desk, alarms, register.entries(settings), asked)
+        except Undrafted as undrafted:
+            register.record(settings, undrafted.entries)
+            raise
         register.record(settings, due)
     return due
 
@@ -227,7 +316,8 @@ def release(settings: Settings, registry: Registry, identifier: str, *, by: str,
     desk = Desk.open(settings, registry)
     with register.locked(settings):
         known = register.entries(settings)
-        entry = plan_release(desk, read_alarms(settings), known, identifier, by=by, reason=reason, now=now)
+        alarms, asked = read_alarms(settings), read_requests(settings, registry)
+        entry = plan_release(desk, alarms, known, identifier, by=by, reason=reason, now=now, asked=asked)
         register.record(settings, [entry])
     return entry
 

@@ -60,7 +60,7 @@ class Area:
 
 @dataclass(frozen=True)
 class Message:
-    """One message of the flood desk: public, of the category Met."""
+    """One message of the flood desk, public."""
 
     identifier: str
     sender: str
@@ -76,6 +76,7 @@ class Message:
     areas: tuple[Area, ...]
     references: tuple[Reference, ...] = ()
     note: str = ""
+    category: str = "Met"
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -116,7 +117,7 @@ def to_xml(message: Message) -> bytes:
 def _info(root: etree._Element, message: Message, info: Info) -> None:
     part = _add(root, "info")
     _add(part, "language", info.language)
-    _add(part, "category", "Met")
+    _add(part, "category", message.category)
     _add(part, "event", info.event)
     _add(part, "responseType", message.response_type)
     _add(part, "urgency", message.urgency)

@@ -1,7 +1,8 @@
-"""What the flood desk reads: the live alarms and stages of its namespace, straight from the lake."""
+"""What the flood desk reads: live alarms, stages and requests of scenarios, straight from the lake."""
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,10 +11,14 @@ from decimal import Decimal
 
 from deltalake import DeltaTable
 
+from pipelines.contracts.registry import Registry
+from pipelines.publishing.cap.requests import CANCELLED, REQUESTED, Outcome, Run
 from pipelines.publishing.cap.situations import Transition
+from pipelines.publishing.freshness import newest
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
+_ALARMS = "flood_alert"
 _BAD_FLAGS = (4, 9)
 _HISTORY = timedelta(days=30)
 """A message is said again from the stages of so many days; no flood of the city has lasted longer."""
@@ -41,7 +46,7 @@ def read_alarms(settings: Settings) -> Alarms:
     Raises:
         LakeError: the namespace has no such tables.
     """
-    alerts = _open(settings, "flood_alert").to_pyarrow_table(
+    alerts = _open(settings, _ALARMS).to_pyarrow_table(
         columns=[
             "station_id",
             "transition",
@@ -88,6 +93,88 @@ def read_alarms(settings: Settings) -> Alarms:
         if row["stage_m"] is not None:
             stages.setdefault(station, []).append((row["observed_at"], row["stage_m"]))
     return Alarms(transitions, {station: tuple(found) for station, found in stages.items()}, clock)
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What scenarios ask for; ``runs`` by id, ``clock`` says by scenario when its newest fact arrived."""
+
+    outcomes: tuple[Outcome, ...] = ()
+    runs: Mapping[str, Run] = field(default_factory=dict)
+    clock: Mapping[str, datetime] = field(default_factory=dict)
+
+
+def read_requests(settings: Settings, registry: Registry) -> Requests:
+    """Read the outcomes that ask for a message; none where no scenario ran yet.
+
+    A scenario that looks at nothing but ``flood_alert`` says what the desk says by itself of the same transition, with
+    the stage and the wards of its level: what it asks for is answered by that message, and no second one is made.
+    """
+    path = str(settings.table_path("silver", "scenario_outcome"))
+    if not DeltaTable.is_deltatable(path):
+        return Requests()
+    answered = {scenario.id for scenario in registry.scenarios if scenario.datasets == (_ALARMS,)}
+    rows = DeltaTable(path).to_pyarrow_table(
+        columns=[
+            "outcome_id",
+            "run_id",
+            "scenario_id",
+            "outcome_kind",
+            "outcome_at",
+            "received_at",
+            "agency_id",
+            "ward_code",
+            "headline_vi",
+            "headline_en",
+            "detail_json",
+            "origin",
+        ],
+        filters=[("outcome_kind", "in", [REQUESTED, CANCELLED])],
+    )
+    outcomes = tuple(
+        Outcome(
+            row["outcome_id"],
+            row["run_id"],
+            row["scenario_id"],
+            row["outcome_kind"] == REQUESTED,
+            row["outcome_at"],
+            row["received_at"],
+            row["agency_id"] or "",
+            row["ward_code"],
+            {"vi": row["headline_vi"], "en": row["headline_en"]},
+            json.loads(row["detail_json"] or "{}"),
+            row["origin"],
+        )
+        for row in rows.to_pylist()
+        if row["scenario_id"] not in answered
+    )
+    if not outcomes:
+        return Requests()
+    found = _open(settings, "scenario_run_v2").to_pyarrow_table(
+        columns=["run_id", "scope_kind", "end_reason"],
+        filters=[("run_id", "in", sorted({outcome.run_id for outcome in outcomes}))],
+    )
+    runs = {row["run_id"]: Run(row["scope_kind"], row["end_reason"]) for row in found.to_pylist()}
+    asking = {outcome.scenario_id for outcome in outcomes}
+    return Requests(outcomes, runs, _clock(settings, registry, asking))
+
+
+def _clock(settings: Settings, registry: Registry, scenarios: set[str]) -> Mapping[str, datetime]:
+    """By scenario the arrival of the newest fact that it looks at, from the statistics of the files."""
+    arrivals: dict[str, datetime | None] = {}
+    clock: dict[str, datetime] = {}
+    for scenario in registry.scenarios:
+        if scenario.id not in scenarios:
+            continue
+        for name in scenario.datasets:
+            path = str(settings.table_path("silver", name))
+            if name not in arrivals:
+                known = DeltaTable.is_deltatable(path)
+                arrivals[name] = newest(registry.dataset(name), DeltaTable(path)).received_at if known else None
+        found = [at for name in scenario.datasets if (at := arrivals[name]) is not None]
+        if found:
+            clock[scenario.id] = max(found)
+    return clock
 
 
 def _open(settings: Settings, dataset: str) -> DeltaTable:

@@ -27,8 +27,12 @@ TABLE = "cap_message"
 _TEXT, _INSTANT = pa.string(), pa.timestamp("us", tz="UTC")
 _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("cap_identifier", _TEXT, "Mã bản tin — Identifier"),
-    ("chain", _TEXT, "Chuỗi bản tin của một đợt lũ tại một trạm — Chain of one flood at one station"),
-    ("station_id", _TEXT, "Mã trạm — Station"),
+    (
+        "chain",
+        _TEXT,
+        "Chuỗi bản tin của một đợt lũ tại một trạm hoặc một kịch bản — Chain of one flood at one station or scenario",
+    ),
+    ("station_id", _TEXT, "Mã trạm, không có nếu do kịch bản yêu cầu — Station; none for what a scenario asked for"),
     ("cap_status", _TEXT, "Tính chất — Actual, Exercise or Draft"),
     ("cap_msg_type", _TEXT, "Loại — Alert, Update or Cancel"),
     ("alarm_level", pa.int32(), "Cấp báo động, 0 là hết — Alarm level, 0 is the end"),
@@ -55,14 +59,14 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One message of the register; instants in UTC."""
+    """One message of the register; instants in UTC. What a scenario asked for has no station and no level."""
 
     cap_identifier: str
     chain: str
-    station_id: str
+    station_id: str | None
     cap_status: str
     cap_msg_type: str
-    alarm_level: int
+    alarm_level: int | None
     cap_severity: str
     headline_vi: str
     sender: str
@@ -89,8 +93,8 @@ class Entry:
         message: Message,
         *,
         chain: str,
-        station_id: str,
-        level: int,
+        station_id: str | None,
+        level: int | None,
         origin: str,
         source: str | None = None,
         by: str | None = None,

@@ -17,7 +17,7 @@ from pipelines.runtime.errors import LakeError
 _IDENTIFIER = re.compile(r"[^\s,<&]+")
 _NAMES = {"cap": NAMESPACE}
 _OFFSET = "+07:00"
-_HEADLINE_LENGTH = 160
+HEADLINE_LENGTH = 160
 """The standard suggests at most 160 characters, which is what a cell broadcast shows."""
 
 
@@ -92,8 +92,8 @@ def _info(info: etree._Element) -> Iterator[str]:
             yield f"{language}: {tag} is empty"
         if "{" in _text(info, tag):
             yield f"{language}: {tag} holds a placeholder that was not filled in"
-    if len(_text(info, "headline")) > _HEADLINE_LENGTH:
-        yield f"{language}: the headline has more than {_HEADLINE_LENGTH} characters"
+    if len(_text(info, "headline")) > HEADLINE_LENGTH:
+        yield f"{language}: the headline has more than {HEADLINE_LENGTH} characters"
     areas = info.findall("cap:area", _NAMES)
     if not areas:
         yield f"{language}: no area"

@@ -48,6 +48,11 @@ class Situation:
     is_renewal: bool = False
 
     @property
+    def is_end(self) -> bool:
+        """Whether it ends its chain."""
+        return not self.level
+
+    @property
     def name(self) -> str:
         """What tells this situation from every other: station, moment, level.
 

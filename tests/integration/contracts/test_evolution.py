@@ -188,7 +188,7 @@ def story(
     old = registry_of(settings)
     for _ in apply(settings, old):
         pass
-    start_namespace(settings)
+    start_namespace(settings, desk=False)
     try:
         yield _run(settings, old, wait_until)
     finally:
