@@ -8,16 +8,16 @@ with days as (
     group by dataset_id
 ),
 
+silver as (
+    {{ flagged_readings() }}
+),
+
 readings as (
     select
-        'river_stage' as dataset_id,
+        dataset_id,
         count(*) as reading_count
-    from {{ ref('stg_river_stage') }}
-    union all
-    select
-        'lane_minute' as dataset_id,
-        count(*) as reading_count
-    from {{ ref('stg_lane_minute') }}
+    from silver
+    group by dataset_id
 )
 
 select
@@ -26,6 +26,6 @@ select
     days.flag_count as flags_in_days,
     readings.reading_count as readings_in_silver
 from days
-left join readings
+full outer join readings
     on days.dataset_id = readings.dataset_id
-where days.reading_count <> days.flag_count or days.reading_count <> readings.reading_count
+where days.reading_count <> days.flag_count or not (days.reading_count <=> readings.reading_count)

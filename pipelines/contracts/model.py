@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator as compare
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -282,10 +282,34 @@ class Derived(Model):
 
 class Mart(Model):
     """A settled table that dbt builds on Spark in ``gold``; ``inputs`` are datasets of any layer, for lineage and
-    for the order of publication."""
+    for the order of publication.
+
+    Those of them that are ``optional`` do not come along into a profile by themselves: a namespace that does not hold
+    them builds the mart from the others.
+    """
 
     inputs: tuple[Name, ...] = Field(min_length=1)
+    optional: tuple[Name, ...] | None = None
     as_of: Name | None = None
+
+    @model_validator(mode="after")
+    def _some_needed(self) -> Mart:
+        if other := sorted(set(self.optional or ()) - set(self.inputs)):
+            raise ValueError(f"{', '.join(other)} of `optional` is none of the `inputs`")
+        if not set(self.inputs) - set(self.optional or ()):
+            raise ValueError("an input is needed that is not `optional`")
+        return self
+
+    @property
+    def needed(self) -> tuple[Name, ...]:
+        """The inputs without which there is nothing to build."""
+        return tuple(name for name in self.inputs if name not in (self.optional or ()))
+
+    def within(self, held: Container[str]) -> Mart:
+        """The mart of a namespace that holds only these datasets."""
+        kept = tuple(name for name in self.inputs if name in held or name not in (self.optional or ()))
+        optional = tuple(name for name in self.optional or () if name in held)
+        return self.model_copy(update={"inputs": kept, "optional": optional or None})
 
 
 QcStatus = Literal["verified", "unverified"]

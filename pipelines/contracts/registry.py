@@ -100,11 +100,12 @@ class Registry:
             if name in wanted or name not in self._by_id:
                 continue
             wanted.add(name)
-            part = self._by_id[name].derived or self._by_id[name].mart
-            waiting += part.inputs if part else ()
+            derived, mart = self._by_id[name].derived, self._by_id[name].mart
+            waiting += derived.inputs if derived else mart.needed if mart else ()
+        held = (d for d in self.datasets if d.id in wanted)
         return replace(
             self,
-            datasets=tuple(d for d in self.datasets if d.id in wanted),
+            datasets=tuple(d.model_copy(update={"mart": d.mart.within(wanted)}) if d.mart else d for d in held),
             scenarios=tuple(s for s in self.scenarios if wanted.issuperset(s.datasets)),
         )
 

@@ -56,7 +56,7 @@ class DbtError(LakeError):
 class DbtResult:
     """What a build did.
 
-    ``gold`` maps mart id → Delta version; ``not_built`` are the marts left out because an input has no version;
+    ``gold`` maps mart id → Delta version; ``not_built`` are the marts left out because a needed input has no version;
     ``warnings`` the tests that warned, with their message; ``seconds`` how long each node took;
     ``was_built`` is False when the run had been built before and nothing was done.
     """
@@ -89,9 +89,13 @@ def build(
             compiled SQL. Only marts that were built and passed all their tests are recorded then.
     """
     missing = missing_inputs(manifest, registry)
+    not_built = affected_marts(registry, missing, needed=True)
     for name in missing:
-        progress(f"silver.{name} has no version in this run: {', '.join(affected_marts(registry, [name]))} left out")
-    not_built = affected_marts(registry, missing)
+        without = set(affected_marts(registry, [name], needed=True))
+        rest = [mart for mart in affected_marts(registry, [name]) if mart not in {*without, *not_built}]
+        said = [f"{', '.join(sorted(without))} left out"] if without else []
+        said += [f"{', '.join(rest)} built without it"] if rest else []
+        progress(f"silver.{name} has no version in this run: {'; '.join(said)}")
     wanted = [mart for mart in registry.marts() if mart.id not in not_built]
     recorded = {mart.id: manifest.gold.get(f"gold.{mart.id}") for mart in wanted}
     done = {name: version for name, version in recorded.items() if version is not None}

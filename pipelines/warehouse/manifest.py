@@ -170,12 +170,15 @@ def with_gold(settings: Settings, run_id: str, gold: Mapping[str, int]) -> RunMa
     return _update(settings, run_id, lambda manifest: replace(manifest, gold={**manifest.gold, **names}))
 
 
-def affected_marts(registry: Registry, datasets: Collection[str]) -> tuple[str, ...]:
-    """The marts that rest, directly or through other marts, on one of these datasets; sorted."""
+def affected_marts(registry: Registry, datasets: Collection[str], *, needed: bool = False) -> tuple[str, ...]:
+    """The marts that rest, directly or through other marts, on one of these datasets; sorted.
+
+    With ``needed`` only those that cannot be built without it.
+    """
     affected = set(datasets)
     marts = registry.marts()
     while True:
-        more = {mart.id for mart in marts if mart.id not in affected and affected & set(_inputs(mart))}
+        more = {mart.id for mart in marts if mart.id not in affected and affected & set(_inputs(mart, needed))}
         if not more:
             return tuple(sorted(affected & {mart.id for mart in marts}))
         affected |= more
@@ -188,8 +191,10 @@ def missing_inputs(manifest: RunManifest, registry: Registry) -> tuple[str, ...]
     return tuple(sorted(name for name in wanted if f"silver.{name}" not in manifest.inputs))
 
 
-def _inputs(dataset: Dataset) -> tuple[str, ...]:
-    return dataset.mart.inputs if dataset.mart else ()
+def _inputs(dataset: Dataset, needed: bool = False) -> tuple[str, ...]:
+    if dataset.mart is None:
+        return ()
+    return dataset.mart.needed if needed else dataset.mart.inputs
 
 
 def _update(settings: Settings, run_id: str, change: Callable[[RunManifest], RunManifest]) -> RunManifest:

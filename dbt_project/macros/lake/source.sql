@@ -12,6 +12,20 @@
 {%- endmacro -%}
 
 
+{#-
+    Says yes where a table is read: the run has a version of it. A namespace may hold fewer datasets than the catalogue; a
+    mart leaves out those of its optional inputs that it has not. Yes as well while dbt parses, because what a model may
+    read is said there, and in a unit test, which gives the rows.
+-#}
+{%- macro lake_has(source_name, table_name) -%}
+    {%- if not execute or builtins.source(source_name, table_name).is_cte -%}
+        yes
+    {%- elif source_name ~ '.' ~ table_name in lake_inputs()['versions'] -%}
+        yes
+    {%- endif -%}
+{%- endmacro -%}
+
+
 {%- macro lake_table(layer, table_name) -%}
     {%- set inputs = lake_inputs() -%}
     {%- set version = inputs['versions'].get(layer ~ '.' ~ table_name) -%}

@@ -5,6 +5,53 @@
 
 
 {#-
+    Every reading of every stream of which the contract declares quality tests, with the thing that is at fault when it is
+    flagged: the device where there is one, else what sends or measures. An event is no thing, its id is never one.
+-#}
+{%- macro flagged_readings() -%}
+    {%- set entities = {
+        'ai_event': ['camera_id'],
+        'asset_sensor': ['sensor_id'],
+        'camera_health': ['camera_id'],
+        'camera_share_log': ['share_system'],
+        'device_heartbeat': ['device_id'],
+        'env_monitoring': ['env_station_id'],
+        'etc_txn': ['bus_station_id', 'lane_no'],
+        'exchange_log': ['exchange_service'],
+        'fire_event': ['detection_source'],
+        'flood_forecast': ['station_id', 'forecast_issuer'],
+        'flood_forecast_model': ['station_id', 'forecast_method'],
+        'lane_minute': ['detector_id', 'lane_no'],
+        'lighting_cabinet': ['cabinet_id'],
+        'link_qos': ['link_id'],
+        'meter_read': ['meter_id'],
+        'platform_slo': ['platform_service'],
+        'rain_gauge': ['station_id'],
+        'reservoir_op': ['reservoir_id'],
+        'river_stage': ['station_id'],
+        'scenario_run': ['scenario_id'],
+        'school_safety_event': ['school_id'],
+        'siem_event': ['system_id'],
+        'signal_event': ['junction_id'],
+        'tide': ['tide_station_id'],
+        'urban_flood_depth': ['site_id'],
+        'vehicle_position': ['vehicle_id'],
+    } -%}
+    {%- for dataset, entity in entities.items() if lake_has('silver', dataset) %}
+    select
+        '{{ dataset }}' as dataset_id,
+        concat_ws('|', {{ entity | join(', ') }}) as entity_id,
+        {{ stream_setting(dataset, 'event_time') }} as observed_at,
+        qc_flag,
+        qc_detail,
+        origin
+    from {{ source('silver', dataset) }}
+    {{- '\n    union all' if not loop.last }}
+    {%- endfor %}
+{%- endmacro -%}
+
+
+{#-
     What a neighbour test compares, one row per usable reading: the sum or the change of `field` over the test's window
     up to the reading, NULL where the window is not covered (fewer than 80 % of the readings due, or a hole of three
     periods at its beginning), and the period of the reading, by which stations are brought together.

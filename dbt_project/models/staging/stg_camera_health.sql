@@ -3,7 +3,6 @@ with camera_health as (
         camera_id,
         ward_code,
         origin,
-        qc_detail,
         fps,
         expected_fps,
         clock_drift_s,

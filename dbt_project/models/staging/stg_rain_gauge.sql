@@ -2,7 +2,6 @@ with rain_gauge as (
     select
         station_id,
         origin,
-        qc_detail,
         rain_mm,
         qc_flag,
         observed_at

@@ -2,7 +2,6 @@ with river_stage as (
     select
         station_id,
         origin,
-        qc_detail,
         stage_m,
         qc_flag,
         observed_at,

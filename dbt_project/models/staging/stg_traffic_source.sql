@@ -3,6 +3,7 @@ with traffic_source as (
         agency_id,
         traffic_source_kind,
         work_status,
+        device_id,
         origin
     from {{ source('silver', 'traffic_source') }}
 )

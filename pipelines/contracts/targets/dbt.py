@@ -19,6 +19,7 @@ from pipelines.contracts.model import (
     ContractField,
     Dataset,
     Pattern,
+    Qc,
     RequiredTogether,
     RowCount,
     Rule,
@@ -59,6 +60,8 @@ SUPPORT: Mapping[str, Support] = {
 
 NEIGHBOUR_MART = "fct_neighbour_check"
 """The mart that computes every neighbour test."""
+QUALITY_MART = "kpi_sensor_quality"
+"""The mart that counts the results of every other test."""
 FOLDERS = ("dbt_project/models", "dbt_project/macros")
 """The folders, relative to the project root, in which a generated file that nobody asks for is an orphan."""
 
@@ -262,9 +265,36 @@ def _macros(registry: Registry) -> str:
             "    {{- declared[dataset ~ '.' ~ field][what] -}}",
             "{%- endmacro -%}",
             "",
+            "{#- What a contract declares of its stream: stream_setting('lane_minute', 'cadence_s'). -#}",
+            "{%- macro stream_setting(dataset, what) -%}",
+            "    {%- set declared = {",
+            *(f"        {literal(name)}: {_mapping(found, 12)}," for name, found in _streams(registry)),
+            "    } -%}",
+            "    {{- declared[dataset][what] -}}",
+            "{%- endmacro -%}",
+            "",
         ]
     )
     return f"{{#- {header(body)} -#}}\n{body}"
+
+
+def _streams(registry: Registry) -> Iterable[tuple[str, dict[str, str]]]:
+    """Every stream → its event time and its periods in seconds, as SQL; one with quality tests has to be counted."""
+    counted = next((mart.mart.inputs for mart in registry.marts() if mart.id == QUALITY_MART and mart.mart), None)
+    for dataset in registry.streams():
+        assert dataset.stream is not None
+        if dataset.qc != Qc() and counted is not None and dataset.id not in counted:
+            reason = f"{QUALITY_MART} does not count it; add it to its inputs and to the macro flagged_readings"
+            raise Untranslatable(dataset.id, "the quality tests", TARGET, reason)
+        yield (
+            dataset.id,
+            {
+                "event_time": dataset.stream.event_time,
+                "cadence_s": str(int(dataset.stream.cadence.total_seconds())),
+                "watermark_s": str(int(dataset.stream.watermark.total_seconds())),
+                "freshness_s": str(int(dataset.sla.freshness.total_seconds())),
+            },
+        )
 
 
 def _neighbours(registry: Registry) -> Iterable[tuple[str, dict[str, str]]]:

@@ -113,19 +113,42 @@ def tickets() -> list[dict[str, Any]]:
 
 
 def lanes() -> list[dict[str, Any]]:
+    """Ten hours of two lanes. Every 40th reading arrives five minutes late, every 60th was corrected at once."""
+    rows = []
+    for number in range(1200):
+        at = START + timedelta(minutes=number // 2)
+        own = {
+            "detector_id": "HUE-D01",
+            "lane_no": number % 2 + 1,
+            "observed_at": at,
+            "vehicle_count": number % 11,
+            "mean_speed_kmh": Decimal(25 + number % 30),
+            "queue_m": Decimal(number % 17) if number % 3 else None,
+            "qc_flag": 4 if number % 50 == 49 else 1,
+            "observed_date": at.date(),
+        }
+        arrived = at + (timedelta(minutes=5) if number % 40 == 7 else timedelta(seconds=5))
+        rows.append({**silver(number, arrived, **own), "revision": int(number % 60 == 11)})
+    return rows
+
+
+def live_lanes() -> list[dict[str, Any]]:
+    """The one-minute windows over them: late readings are missing, corrected ones had counted two vehicles more."""
     return [
-        silver(
-            number,
-            START,
-            detector_id="HUE-D01",
-            lane_no=number % 2 + 1,
-            observed_at=START + timedelta(minutes=number // 2),
-            vehicle_count=number % 11,
-            mean_speed_kmh=Decimal(25 + number % 30),
-            qc_flag=4 if number % 50 == 49 else 1,
-            observed_date=(START + timedelta(minutes=number // 2)).date(),
-        )
-        for number in range(1200)
+        {
+            "detector_id": lane["detector_id"],
+            "lane_no": lane["lane_no"],
+            "window_start_at": lane["observed_at"],
+            "window_end_at": lane["observed_at"] + timedelta(minutes=1),
+            "reading_count": 1,
+            "vehicle_count": lane["vehicle_count"] + 2 * lane["revision"],
+            "mean_speed_kmh": lane["mean_speed_kmh"],
+            "origin": "replay",
+            "received_at": lane["received_at"],
+            "window_start_date": lane["observed_date"],
+        }
+        for lane in lanes()
+        if lane["qc_flag"] != 4 and lane["received_at"] - lane["observed_at"] <= timedelta(minutes=2)
     ]
 
 
@@ -191,6 +214,7 @@ def lake(lake_services: Any) -> Lake:
     found.write("flood_forecast", official())
     found.write("flood_forecast_model", forecasts())
     found.write("lane_minute", lanes())
+    found.write("lane_flow_1min", live_lanes())
     found.write("rain_gauge", rain())
     found.write("reservoir_op", reservoirs())
     found.write("camera_health", cameras())
@@ -357,6 +381,30 @@ def test_the_difference_names_alarms_of_one_figure_only(lake: Lake, first: dbt.D
     assert set(rows.values()) == {(True, True)} and set(rows) == set(settled[1:])
 
 
+def test_late_and_corrected_lanes_are_the_difference_of_the_hour(lake: Lake, first: dbt.DbtResult) -> None:
+    rows = {(row["lane_no"], row["hour_start_at"]): row for row in lake.gold("fct_traffic_difference")}
+    hours = {(row["lane_no"], row["hour_start_at"]): row for row in lake.gold("kpi_traffic_hour")}
+    assert set(rows) == set(hours) and len(rows) == 20
+
+    for (lane_no, hour), row in rows.items():
+        settled = [
+            lane
+            for lane in lanes()
+            if lane["lane_no"] == lane_no and hour <= lane["observed_at"] < hour + HOUR and lane["qc_flag"] != 4
+        ]
+        late = [lane for lane in settled if lane["received_at"] - lane["observed_at"] > timedelta(minutes=2)]
+        corrected = [lane for lane in settled if lane["revision"]]
+        counts = ("settled_reading_count", "live_reading_count", "late_reading_count", "corrected_reading_count")
+        assert [row[name] for name in counts] == [len(settled), len(settled) - len(late), len(late), len(corrected)]
+        wanted = sum(lane["vehicle_count"] for lane in late) - 2 * len(corrected)
+        assert row["vehicle_difference_count"] == wanted
+        assert row["settled_mean_speed_kmh"] == hours[lane_no, hour]["mean_speed_kmh"]
+        queues = [lane["queue_m"] for lane in settled if lane["queue_m"] is not None]
+        assert hours[lane_no, hour]["max_queue_m"] == max(queues)
+    assert any(row["late_reading_count"] for row in rows.values())
+    assert any(row["corrected_reading_count"] for row in rows.values())
+
+
 def test_feedback_counts_equal_a_plain_count(lake: Lake, first: dbt.DbtResult) -> None:
     rows = {(row["agency_id"], row["month_start_date"]): row for row in lake.gold("kpi_feedback_month")}
     local = [(t, t["created_at"].astimezone(oracle.LOCAL).date().replace(day=1)) for t in tickets()]
@@ -403,6 +451,8 @@ def test_rain_is_compared_with_the_median_of_the_neighbours(lake: Lake, first: d
 
 def test_flags_are_counted_by_sensor_and_day(lake: Lake, first: dbt.DbtResult) -> None:
     days = {(row["dataset_id"], row["entity_id"], row["local_date"]): row for row in lake.gold("kpi_sensor_quality")}
+    mart = lake.registry.dataset("kpi_sensor_quality").mart
+    assert mart is not None and {dataset for dataset, *_ in days} == {*mart.inputs} - {"fct_neighbour_check"}
     reservoir = days["reservoir_op", "TA-TRACH", date(2025, 10, 27)]
     names = ("reading_count", "fail_count", "spike_count", "rate_of_change_count", "flat_line_count")
     assert [reservoir[name] for name in names] == [1, 1, 1, 1, 0]
@@ -430,8 +480,10 @@ def test_a_run_reads_its_versions_and_overwrites_gold_in_place(lake: Lake, first
     assert manifest.inputs["silver.river_stage"] == 1
 
     second = lake.build("second")
-    without_lanes = ("kpi_sensor_quality", "kpi_traffic_hour")
-    assert second.not_built == without_lanes == withheld.stale
+    without_lanes = ("fct_traffic_difference", "kpi_traffic_hour")
+    assert second.not_built == without_lanes
+    assert withheld.stale == ("fct_traffic_difference", "kpi_sensor_quality", "kpi_traffic_hour")
+    assert "lane_minute" not in {row["dataset_id"] for row in lake.gold("kpi_sensor_quality")}
     assert second.gold == {mart: version + 1 for mart, version in first.gold.items() if mart not in without_lanes}
     assert len(lake.gold("fct_river_stage")) == len(lake.readings) + 1, "the version of the manifest, not the newest"
     for mart, rows in before.items():

@@ -184,6 +184,27 @@ def test_buses_are_compared_with_the_timetable_of_their_day(built: Built) -> Non
         assert parts == row["timed_arrival_count"] <= row["arrival_count"]
 
 
+def test_sources_that_are_done_are_told_from_those_that_are_heard(built: Built) -> None:
+    """The rule written down once more, over the register and every heartbeat."""
+    beats: dict[str, datetime] = {}
+    for beat in built.silver["device_heartbeat"]:
+        beats[beat["device_id"]] = max(beat["observed_at"], beats.get(beat["device_id"], beat["observed_at"]))
+    newest = max(beats.values())
+    promised = built.registry.dataset("device_heartbeat").sla.freshness
+    alive = {device for device, at in beats.items() if newest - at <= promised}
+    done = [source for source in built.silver["traffic_source"] if source["work_status"] == "done"]
+    rows = built.gold("kpi_traffic_source_share")
+    assert {row["heard_as_of_at"] for row in rows} == {newest}
+    for row in rows:
+        group = ("agency_id", "traffic_source_kind")
+        own = [source for source in done if [source[name] for name in group] == [row[name] for name in group]]
+        known = [source["device_id"] for source in own if source["device_id"]]
+        heard = [device for device in known if device in alive]
+        counts = (row["integrated_count"], row["integrated_device_count"], row["integrated_heard_count"])
+        assert counts == (len(own), len(known), len(heard))
+    assert 0 < total(rows, "integrated_heard_count") < total(rows, "integrated_count")
+
+
 def test_most_vehicles_are_motorcycles(built: Built) -> None:
     for row in built.gold("kpi_vehicle_mix_hour"):
         assert row["motorcycle_pct"] > 50 and row["pcu_covered_pct"] == 100

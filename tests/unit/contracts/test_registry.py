@@ -63,6 +63,21 @@ def test_a_profile_holds_its_datasets_and_what_they_read() -> None:
         registry.only("tiny")
 
 
+def test_an_optional_input_does_not_come_along(schemas: Path) -> None:
+    everything, small = city(), city().only("demo")
+    mart, kept = (found.dataset("kpi_sensor_quality").mart for found in (everything, small))
+    assert mart is not None and kept is not None
+    held = {d.id for d in small.datasets}
+    assert {"rain_gauge", "river_stage", "fct_neighbour_check", "lane_minute"} <= set(kept.inputs) <= held
+    assert "tide" in mart.inputs and "tide" not in held
+    assert set(mart.needed) == set(kept.needed) == {"rain_gauge", "river_stage", "fct_neighbour_check"}
+    path = "datasets/flood/fct_flood_alarm_difference.yaml"
+    _edit(schemas, path, "inputs: [fct_flood_episode, flood_alert]", "inputs: [flood_alert], optional: [tide]")
+    assert "tide of `optional` is none of the `inputs`" in _findings(schemas)
+    _edit(schemas, path, "optional: [tide]", "optional: [flood_alert]")
+    assert "an input is needed that is not `optional`" in _findings(schemas)
+
+
 def test_a_profile_names_datasets_that_exist(schemas: Path) -> None:
     _edit(schemas, "profiles.yaml", "      - river_stage\n", "      - river_level\n")
     assert "schemas/profiles.yaml: profile 'demo' names 'river_level', which is no dataset" in _findings(schemas)

@@ -11,11 +11,12 @@ import yaml
 
 from pipelines.contracts import artifacts
 from pipelines.contracts.errors import Untranslatable
-from pipelines.contracts.model import RULE_KINDS, CodeList, Dataset
+from pipelines.contracts.model import RULE_KINDS, CodeList, Dataset, Qc
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.contracts.support import Elsewhere, Native
 from pipelines.contracts.targets import dbt
 from pipelines.contracts.targets.great_expectations import SUPPORT as GX_SUPPORT
+from pipelines.publishing.lineage.marts import Project
 from pipelines.streaming.job import job_sql
 
 HOME = Path(__file__).resolve().parents[3]
@@ -135,6 +136,49 @@ def test_a_neighbour_test_that_no_mart_computes_is_refused(registry: Registry) -
     )
     with pytest.raises(Untranslatable, match=message):
         dbt.render(changed(small, "reservoir_op", qc=declared))
+
+
+def test_every_stream_that_declares_tests_is_counted(registry: Registry) -> None:
+    tested = {dataset.id: dataset for dataset in registry.streams() if dataset.qc != Qc()}
+    assert {"tide", "urban_flood_depth", "env_monitoring"} < set(tested)
+    sql = Project(HOME / "dbt_project").sql("kpi_sensor_quality")
+    read = re.findall(
+        r"select\s+'(\w+)' as dataset_id,\s+concat_ws\('\|', ([\w, ]+)\) as entity_id,\s+(\w+) as observed_at,"
+        r"[\s\w,]+?from silver__(\w+)",
+        sql,
+    )
+    assert {dataset_id for dataset_id, *_ in read} == set(tested) and len(read) == len(tested)
+    for dataset_id, entity, event_time, table in read:
+        dataset = tested[dataset_id]
+        assert (event_time, table) == (dataset.event_time, dataset_id)
+        fields = [dataset.field(name) for name in entity.split(", ")]
+        assert all(field.required for field in fields), f"{dataset_id}: without its entity a reading has no row"
+        assert not any(field.tokenise for field in fields), f"{dataset_id}: a token is a person"
+        if dataset.stream and dataset.stream.device:
+            assert dataset.stream.device in entity.split(", "), dataset_id
+    mart = registry.dataset("kpi_sensor_quality").mart
+    assert mart is not None and set(mart.inputs) == {*tested, "fct_neighbour_check"}
+
+
+def test_a_stream_with_tests_that_nobody_counts_is_refused(registry: Registry) -> None:
+    mart = registry.dataset("kpi_sensor_quality").mart
+    assert mart is not None
+    lacking = mart.within({"river_stage", "rain_gauge", "fct_neighbour_check"})
+    message = "dbt cannot express the quality tests: kpi_sensor_quality does not count it; add it to its inputs"
+    with pytest.raises(Untranslatable, match=message):
+        dbt.render(changed(registry, "kpi_sensor_quality", mart=lacking))
+
+
+def test_a_period_of_lane_minute_is_the_cadence_of_its_contract(registry: Registry) -> None:
+    stream = registry.dataset("lane_minute").stream
+    assert stream is not None
+    project = Project(HOME / "dbt_project")
+    assert f"3600.0D / {stream.cadence.total_seconds():.0f}\n" in project.sql("kpi_traffic_hour")
+    assert f"- {stream.watermark.total_seconds():.0f} * 1000000L as is_late" in project.sql("fct_traffic_difference")
+    slower = stream.model_copy(update={"cadence": 5 * stream.cadence})
+    macros = dbt.render(changed(registry, "lane_minute", stream=slower))["dbt_project/macros/generated/contracts.sql"]
+    declared = re.search(r"'lane_minute': \{\s+'event_time': 'observed_at',\s+'cadence_s': '(\d+)'", macros)
+    assert declared is not None and int(declared[1]) == 5 * stream.cadence.total_seconds()
 
 
 def test_the_hold_of_a_reading_is_two_cadences_of_the_gauge(registry: Registry) -> None:

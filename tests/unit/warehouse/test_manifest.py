@@ -75,6 +75,18 @@ def test_a_failed_dataset_is_read_at_its_last_good_version_and_its_marts_are_sta
     assert runs.with_last_good(settings, registry, "run", [], {}.get).stale == ()
 
 
+def test_a_mart_is_built_without_an_input_that_it_can_do_without(registry: Registry) -> None:
+    """kpi_traffic_hour needs its lanes; let another mart count them where they are."""
+    optional = {"inputs": ("river_stage", "lane_minute"), "optional": ("lane_minute",)}
+    episode = registry.dataset("fct_flood_episode")
+    assert episode.mart is not None
+    changed = episode.model_copy(update={"mart": episode.mart.model_copy(update=optional)})
+    part = replace(registry, datasets=tuple(changed if d.id == changed.id else d for d in registry.datasets))
+    assert runs.affected_marts(part, ["lane_minute"], needed=True) == ("kpi_traffic_hour",)
+    resting = runs.affected_marts(part, ["lane_minute"])
+    assert {"fct_flood_alarm_difference", "fct_flood_episode", "kpi_traffic_hour"} <= set(resting)
+
+
 def test_gold_versions_are_added_to_those_recorded(settings: Settings, registry: Registry) -> None:
     runs.resolve(settings, registry, "run")
     runs.with_gold(settings, "run", {"dim_ward": 3})

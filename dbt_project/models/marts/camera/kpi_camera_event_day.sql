@@ -1,5 +1,5 @@
 -- What nobody has reviewed is in no share. Evidence is kept too long when its last day is later than its type allows,
--- counted from the local day of the event.
+-- counted from the local day of the event. Where one of both is unknown nobody can say so: such an event has no limit.
 with violations as (
     select
         violation_type as detected_event_type,
@@ -47,6 +47,7 @@ days as (
         count_if(events.review_status = 'confirmed') as confirmed_count,
         count_if(events.review_status = 'rejected') as rejected_count,
         count_if(events.retained_until_date > date_add(events.local_date, retention.retention_d)) as overlong_count,
+        count_if(events.retained_until_date is null or retention.retention_d is null) as without_limit_count,
         {{ common_origin('events.origin') }} as origin
     from events
     left join retention
@@ -70,6 +71,7 @@ final as (
         {{ share_pct('reviewed_count', 'event_count') }} as reviewed_pct,
         {{ share_pct('confirmed_count', 'reviewed_count') }} as confirmed_pct,
         overlong_count,
+        without_limit_count,
         origin
     from days
 )

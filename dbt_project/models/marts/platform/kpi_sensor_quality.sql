@@ -1,58 +1,7 @@
 -- One row per entity and local day. Flags are those of the readings in silver, as they were said on arrival; the
 -- comparison with neighbours is settled and stands beside them.
-with river_stage as (
-    select
-        'river_stage' as dataset_id,
-        station_id as entity_id,
-        origin,
-        qc_flag,
-        qc_detail,
-        observed_at
-    from {{ ref('stg_river_stage') }}
-),
-
-rain_gauge as (
-    select
-        'rain_gauge' as dataset_id,
-        station_id as entity_id,
-        origin,
-        qc_flag,
-        qc_detail,
-        observed_at
-    from {{ ref('stg_rain_gauge') }}
-),
-
-reservoir_op as (
-    select
-        'reservoir_op' as dataset_id,
-        reservoir_id as entity_id,
-        origin,
-        qc_flag,
-        qc_detail,
-        observed_at
-    from {{ ref('stg_reservoir_op') }}
-),
-
-lane_minute as (
-    select
-        'lane_minute' as dataset_id,
-        concat_ws('|', detector_id, lane_no) as entity_id,
-        origin,
-        qc_flag,
-        qc_detail,
-        observed_at
-    from {{ ref('stg_lane_minute') }}
-),
-
-camera_health as (
-    select
-        'camera_health' as dataset_id,
-        camera_id as entity_id,
-        origin,
-        qc_flag,
-        qc_detail,
-        observed_at
-    from {{ ref('stg_camera_health') }}
+with readings as (
+    {{ flagged_readings() }}
 ),
 
 neighbour_checks as (
@@ -62,18 +11,6 @@ neighbour_checks as (
         local_date,
         qc_flag
     from {{ ref('fct_neighbour_check') }}
-),
-
-readings as (
-    select * from river_stage
-    union all
-    select * from rain_gauge
-    union all
-    select * from reservoir_op
-    union all
-    select * from lane_minute
-    union all
-    select * from camera_health
 ),
 
 days as (

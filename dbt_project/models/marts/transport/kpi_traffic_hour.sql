@@ -1,6 +1,7 @@
 -- Speed is weighted by vehicles where an hour has counts beside speeds, else the plain mean of the readings. Free flow
 -- is a percentile of the lane's off-peak speeds, or of all its speeds where the night was never measured. The flow is
--- the mean rate of the minutes that were counted; density is flow over the harmonic mean speed of counted readings.
+-- the mean rate of the periods that were counted, each one cadence of lane_minute; density is flow over the harmonic
+-- mean speed of counted readings.
 with readings as (
     select
         detector_id,
@@ -11,6 +12,7 @@ with readings as (
         mean_speed_kmh,
         occupancy_pct,
         travel_time_s,
+        queue_m,
         cast(mean_speed_kmh as double) as speed_kmh,
         cast(travel_time_s as double) as time_s,
         origin,
@@ -72,7 +74,8 @@ hours as (
         hour_start_at,
         count(*) as reading_count,
         cast(sum(vehicle_count) as int) as vehicle_count,
-        60.0D * sum(vehicle_count) / nullif(count(vehicle_count), 0) as flow_vehh,
+        3600.0D / {{ stream_setting('lane_minute', 'cadence_s') }}
+        * sum(vehicle_count) / nullif(count(vehicle_count), 0) as flow_vehh,
         sum(cast(vehicle_count as double)) filter (where vehicle_count > 0 and speed_kmh > 0)
         / sum(vehicle_count / nullif(speed_kmh, 0)) filter (where vehicle_count > 0 and speed_kmh > 0)
             as harmonic_speed_kmh,
@@ -87,6 +90,7 @@ hours as (
         ) as mean_speed_kmh,
         cast(avg(occupancy_pct) as decimal(9, 3)) as occupancy_pct,
         cast(avg(travel_time_s) as decimal(9, 3)) as travel_time_s,
+        max(queue_m) as max_queue_m,
         {{ common_origin('origin') }} as origin
     from compared
     group by
@@ -116,6 +120,7 @@ final as (
         hours.flow_vehh,
         hours.harmonic_speed_kmh,
         hours.flow_vehh / hours.harmonic_speed_kmh as density_vehkm,
+        hours.max_queue_m,
         hours.speed_reading_count,
         hours.congested_reading_count,
         {{ share_pct('hours.congested_reading_count', 'hours.speed_reading_count') }} as congested_pct,

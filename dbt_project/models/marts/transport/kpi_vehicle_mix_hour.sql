@@ -1,4 +1,4 @@
--- Every period of five minutes is a rate of its own; the hour's flow is their mean. Factors are those of the local day.
+-- Every period, one cadence of lane_class_count, is a rate of its own; the hour's flow is their mean. Factors are those of the local day.
 with counts as (
     select
         detector_id,
@@ -47,7 +47,7 @@ hours as (
         lane_no,
         hour_start_at,
         count(*) as reading_count,
-        12.0D / count(distinct observed_at) as per_hour,
+        3600.0D / {{ stream_setting('lane_class_count', 'cadence_s') }} / count(distinct observed_at) as per_hour,
         sum(vehicle_count) as vehicle_count,
         coalesce(sum(vehicle_count) filter (where vehicle_class = 'motorcycle'), 0) as motorcycle_count,
         coalesce(sum(vehicle_count) filter (where pcu is not null), 0) as with_pcu_count,
