@@ -29,7 +29,7 @@ from pipelines.serving.bootstrap import apply
 from pipelines.streaming.job import jobs_of
 
 START_S, SETTLE_S, TURN_S = 240.0, 240.0, 180.0
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -95,4 +95,3 @@ def test_alerts_and_forecasts_come_by_themselves_and_go_on_after_the_broker_was_
     assert {row["cap_status"] for row in messages} == {"Exercise"}
     assert {row["cap_identifier"] for row in messages} == set(register.entries(night))
     assert psutil.Process(desk.pid).memory_info().rss < 60 * 2**20
-    print("desk:", psutil.Process(desk.pid).memory_info().rss / 2**20, "MB", psutil.Process(desk.pid).cpu_times())
