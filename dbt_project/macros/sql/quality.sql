@@ -6,7 +6,8 @@
 
 {#-
     Every reading of every stream of which the contract declares quality tests, with the thing that is at fault when it is
-    flagged: the device where there is one, else what sends or measures. An event is no thing, its id is never one.
+    flagged: the device where there is one, else what sends or measures. An event is no thing, its id is never one. Meters
+    are counted together, since each of them is a household.
 -#}
 {%- macro flagged_readings() -%}
     {%- set entities = {
@@ -24,7 +25,7 @@
         'lane_minute': ['detector_id', 'lane_no'],
         'lighting_cabinet': ['cabinet_id'],
         'link_qos': ['link_id'],
-        'meter_read': ['meter_id'],
+        'meter_read': [],
         'platform_slo': ['platform_service'],
         'rain_gauge': ['station_id'],
         'reservoir_op': ['reservoir_id'],
@@ -40,7 +41,7 @@
     {%- for dataset, entity in entities.items() if lake_has('silver', dataset) %}
     select
         '{{ dataset }}' as dataset_id,
-        concat_ws('|', {{ entity | join(', ') }}) as entity_id,
+        {% if entity %}concat_ws('|', {{ entity | join(', ') }}){% else %}'all'{% endif %} as entity_id,
         {{ stream_setting(dataset, 'event_time') }} as observed_at,
         qc_flag,
         qc_detail,
