@@ -22,7 +22,7 @@ from pipelines.quality import store
 from pipelines.quality.model import READABLE, Decision, RuleResult, Verdict, decide
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
-from pipelines.runtime.spark import session
+from pipelines.runtime.spark import session, unbroken
 from pipelines.warehouse.manifest import RunManifest
 
 if TYPE_CHECKING:
@@ -52,17 +52,18 @@ def judge(
 
     Raises:
         LakeError: a layer without suites.
-        ServiceError: Spark does not run.
+        ServiceError: Spark does not run, or ended meanwhile: no verdict was written.
     """
     if layer not in LAYERS:
         raise LakeError(f"Lớp {layer!r} không có bộ kiểm tra.", f"Allowed: {', '.join(LAYERS)}.")
     chosen = [d for d in registry.datasets if d.layer == layer and domain in (None, d.domain)]
     with store.lock(settings):
         judge_one = _Judge(settings, manifest, layer, spark)
-        try:
-            judged = [judge_one(dataset, suite(dataset, registry)) for dataset in chosen]
-        finally:
-            judge_one.close()
+        with unbroken(settings):
+            try:
+                judged = [judge_one(dataset, suite(dataset, registry)) for dataset in chosen]
+            finally:
+                judge_one.close()
         store.save(settings, [(verdict, results) for verdict, results, is_new in judged if is_new])
     for verdict, _, _ in judged:
         log.info("judged", extra={"table": f"{layer}.{verdict.dataset}", "verdict": verdict.verdict})

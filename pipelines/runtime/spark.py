@@ -1,8 +1,12 @@
 """Sessions of the Spark Connect server."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pipelines.runtime.services import endpoints
+from pipelines.runtime.errors import ServiceError
+from pipelines.runtime.servers.spark import NAME
+from pipelines.runtime.services import endpoints, running
 from pipelines.runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,3 +24,31 @@ def session(settings: Settings) -> "SparkSession":
     from pyspark.sql import SparkSession
 
     return SparkSession.builder.remote(remote).create()
+
+
+@contextmanager
+def unbroken(settings: Settings) -> Iterator[None]:
+    """Hold what is asked of Spark within to one process of the server.
+
+    When the server dies its clients say what they like: that there is no session, that a table is not there, or, where
+    a library catches errors, that a rule was broken. What came of it is no result then, even if nothing was raised.
+
+    Raises:
+        ServiceError: the server was replaced, or is gone.
+    """
+    before = _process(settings)
+    remedy = "It is started again by itself; run the step once more (see `lake status`)."
+    broken = ServiceError("Spark ended while it was at work.", remedy)
+    try:
+        yield
+    except Exception as error:
+        if _process(settings) != before:
+            raise broken from error
+        raise
+    if _process(settings) != before:
+        raise broken
+
+
+def _process(settings: Settings) -> int | None:
+    record = running(settings).get(NAME)
+    return record.pid if record else None

@@ -26,6 +26,7 @@ from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.delta import PROPERTIES, comment
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
+from pipelines.runtime.spark import unbroken
 from pipelines.warehouse.manifest import (
     RunManifest,
     affected_marts,
@@ -87,6 +88,7 @@ def build(
     Raises:
         DbtError: Spark does not answer, dbt could not start, or a model or a test failed: it names the nodes and the
             compiled SQL. Only marts that were built and passed all their tests are recorded then.
+        ServiceError: Spark ended meanwhile; nothing is recorded.
     """
     missing = missing_inputs(manifest, registry)
     not_built = affected_marts(registry, missing, needed=True)
@@ -114,7 +116,8 @@ def build(
     names = [mart.id for mart in wanted]
     command = arguments(settings.home / "dbt_project", folder, cache, marts=names, unit_tests=unit_tests)
     extra = environment(settings, manifest, at_rest, keep, spark_remote=spark_remote)
-    status, tail = _run(command, {**os.environ, **extra}, settings.home, progress)
+    with unbroken(settings):
+        status, tail = _run(command, {**os.environ, **extra}, settings.home, progress)
 
     nodes = _results(folder / "target")
     failing = [name for name, node in nodes.items() if node["status"] in _BAD]

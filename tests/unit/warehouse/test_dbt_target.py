@@ -143,7 +143,8 @@ def test_every_stream_that_declares_tests_is_counted(registry: Registry) -> None
     assert {"tide", "urban_flood_depth", "env_monitoring"} < set(tested)
     sql = Project(HOME / "dbt_project").sql("kpi_sensor_quality")
     read = re.findall(
-        r"select\s+'(\w+)' as dataset_id,\s+(?:concat_ws\('\|', ([\w, ]+)\)|'all') as entity_id,\s+(\w+) as observed_at,"
+        r"select\s+'(\w+)' as dataset_id,\s+(?:concat_ws\('\|', ([\w, ]+)\)|'all') as entity_id,"
+        r"\s+(\w+) as observed_at,"
         r"[\s\w,]+?from silver__(\w+)",
         sql,
     )
