@@ -116,7 +116,7 @@ def built(lake_services: Any, registry: Registry) -> Built:
     said: list[str] = []
     manifest = runs.resolve(settings, part, "first")
     try:
-        result = dbt.build(settings, part, manifest, spark_remote=remote, progress=said.append)
+        result = dbt.build(settings, part, manifest, spark_remote=remote, unit_tests=True, progress=said.append)
     finally:
         print(*said, sep="\n")
     return Built(settings, part, result, silver)
@@ -124,6 +124,7 @@ def built(lake_services: Any, registry: Registry) -> Built:
 
 def test_every_mart_is_built_and_no_other(built: Built) -> None:
     assert set(built.result.gold) == set(MARTS)
+    assert "kpi_signal_cycle.a_green_that_is_used_up_while_vehicles_wait_was_too_short" in built.result.seconds
     assert not [name for name in built.result.seconds if "flood" in name or "feedback" in name]
     assert not [w for w in built.result.warnings if "camera_evidence" in w], (
         "the samples keep the limits of their types"
