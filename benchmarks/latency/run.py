@@ -1,6 +1,6 @@
 """Event → alert and event → visible in Trino `live`, under a load of lane readings; idle CPU of all jobs; memory.
 
-    LAKE_NAMESPACE=bench python benchmarks/latency/run.py [--rate 1000] [--seconds 60] [--peer spark] [--out FILE]
+    LAKE_NAMESPACE=bench python benchmarks/latency/run.py [--rate 1000] [--sensors 48] [--peer spark] [--out FILE]
 
 Needs the services (`lake up`). It starts the jobs and landing of its namespace, sends `--rate` synthetic lane
 readings a second through Kafka, and every 100 ms a river stage that crosses an alarm level. Latencies are by the wall
@@ -12,6 +12,9 @@ second run in the same one its stages would be old readings.
 
 `--peer spark` starts Spark Structured Streaming in place of the jobs and landing, into the same silver tables of two of
 the streams; it raises no alerts.
+
+With `--sensors` above 48, the lanes of the four detectors that the code list knows, the namespace runs in a home of its
+own, whose code list has more detectors; as many sensors as the rate is once a second for each.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +32,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -55,6 +60,9 @@ from pipelines.streaming.job import jobs_of
 ALERT_EVERY_S = 0.1
 STATION = "71520"
 WARM_UP_S = 20
+LANES = 12
+"""Of a detector."""
+KNOWN_DETECTORS = 4
 PEER_DATASETS = ("lane_minute", "river_stage")
 
 
@@ -194,13 +202,14 @@ class Live(threading.Thread):
         return found
 
 
-def _send(settings: Settings, rate: int, seconds: int) -> np.ndarray:
-    """Send lane readings paced by their own clock; returns their arrival clocks in seconds."""
+def _send(settings: Settings, rate: int, seconds: int, sensors: int) -> np.ndarray:
+    """Send readings of so many lanes paced by their own clock; returns their arrival clocks in seconds."""
     producer = kafka.producer(settings)
     topic = settings.topic("raw.lane_minute")
     arrivals: list[int] = []
     began = datetime.now(UTC)
-    for load in load_events(rate * seconds, 7, rate, start=began, batch=max(rate // 20, 1)):
+    detectors = _detectors(sensors)
+    for load in load_events(rate * seconds, 7, rate, start=began, batch=max(rate // 20, 1), detectors=detectors):
         ahead = load.timestamps_ms[-1] / 1000 - time.time()
         if ahead > 0:
             time.sleep(ahead)
@@ -212,18 +221,42 @@ def _send(settings: Settings, rate: int, seconds: int) -> np.ndarray:
     return np.array(arrivals) / 1000
 
 
+def _detectors(sensors: int) -> tuple[str, ...]:
+    return tuple(f"HUE-D{number:02d}" for number in range(1, sensors // LANES + 1))
+
+
+def _home_with(settings: Settings, sensors: int) -> Settings:
+    """The project beside whose own detectors the code list knows as many as that; else the settings as they are."""
+    unknown = _detectors(sensors)[KNOWN_DETECTORS:]
+    if not unknown:
+        return settings
+    home = settings.state / f"home-{sensors}"
+    if not home.exists():
+        home.mkdir(parents=True)
+        for entry in settings.home.iterdir():
+            if entry.name != "schemas" and not entry.name.startswith("."):
+                (home / entry.name).symlink_to(entry)
+        shutil.copytree(settings.home / "schemas", home / "schemas")
+        with (home / "schemas" / "codelists" / "detectors.yaml").open("a", encoding="utf-8") as file:
+            for name in unknown:
+                file.write(
+                    f'  - {{detector_id: {name}, name_vi: {name}, ward_code: "19815", lon_deg: 107.6, lat_deg: 16.4}}\n'
+                )
+    return replace(settings, home=home)
+
+
 def _measure(settings: Settings, args: argparse.Namespace, cpu_s: Callable[[], float]) -> dict[str, Any]:
     """Send the load to whatever runs in the namespace, and say how late it was and what it cost."""
     stop = threading.Event()
     alerts, live = None if args.peer else Alerts(settings, stop), Live(settings, stop)
     if alerts:
         alerts.start()
-    _send(settings, args.rate, WARM_UP_S)  # the JIT and the first commits are no part of the figures
+    _send(settings, args.rate, WARM_UP_S, args.sensors)  # the JIT and the first commits are no part of the figures
     if alerts:
         alerts.is_warm.set()
     live.start()
     before = cpu_s()
-    arrivals = _send(settings, args.rate, args.seconds)
+    arrivals = _send(settings, args.rate, args.seconds, args.sensors)
     busy = (cpu_s() - before) / args.seconds
     time.sleep(10)
     stop.set()
@@ -251,6 +284,9 @@ def main() -> None:
     """Measure and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=int, default=1000)
+    parser.add_argument(
+        "--sensors", type=int, default=48, help="lanes that share the rate; as many: once a second each"
+    )
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--idle-seconds", type=int, default=60)
     parser.add_argument("--peer", choices=("spark",), help="what runs in place of the platform's jobs and landing")
@@ -258,6 +294,7 @@ def main() -> None:
     args = parser.parse_args()
     settings = Settings.load({**os.environ, "LAKE_NAMESPACE": os.environ.get("LAKE_NAMESPACE", "bench")})
     settings.set_profile(os.environ.get("LAKE_PROFILE", "demo") or None)
+    settings = _home_with(settings, args.sensors)
     registry = registry_of(settings)
     for _ in apply(settings, registry):
         pass
@@ -268,6 +305,7 @@ def main() -> None:
         "engine": args.peer or "ours",
         "streams": len(PEER_DATASETS) if args.peer else len(registry.streams()),
         "rate_per_s": args.rate,
+        "sensors": args.sensors,
         **figures,
     }
     text = json.dumps(result, indent=2)

@@ -144,7 +144,8 @@ def main() -> None:
     for job in jobs_of(registry):
         flink.wait_running(settings, settings.group(job), 300)
 
-    sound = flood.readings(registry, settings.home / "data")
+    # Forecasts of the flood are no sensor's.
+    sound = [one for one in flood.readings(registry, settings.home / "data") if one.dataset in SENSORS]
     readings, episodes = list(sound), []
     for more, faults in _copies(sound, args.copies):
         readings += more

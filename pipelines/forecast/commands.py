@@ -11,9 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.forecast import GRACE, store
 from pipelines.forecast import run as runs
-from pipelines.forecast import store
-from pipelines.forecast.model import GRACE
 from pipelines.forecast.store import ParameterSet
 from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError

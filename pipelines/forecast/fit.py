@@ -14,6 +14,7 @@ import numpy as np
 from scipy.optimize import minimize, minimize_scalar, nnls
 
 from pipelines.contracts.registry import Registry
+from pipelines.forecast import STEPS_PER_HOUR
 from pipelines.forecast.model import (
     LEADS_H,
     Band,
@@ -26,7 +27,7 @@ from pipelines.forecast.model import (
     gauged,
     routed_change,
 )
-from pipelines.forecast.series import STEPS_PER_HOUR, Floats, Grid, theil_sen
+from pipelines.forecast.series import Floats, Grid, theil_sen
 from pipelines.runtime.errors import LakeError
 
 WINDOWS = Windows(rate_h=3, stage_held_h=0.5, input_held_h={"rain": 0.0, "outflow": 3.0, "stage": 1.0})

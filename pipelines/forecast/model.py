@@ -17,19 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 import numpy as np
-from scipy.signal import lfilter
 
-from pipelines.forecast.series import STEPS_PER_HOUR, Floats, Grid, filled, theil_sen
+from pipelines.forecast import GRACE, STEPS_PER_HOUR
+from pipelines.forecast.series import Floats, Grid, filled, theil_sen
 
 Method = Literal["persistence", "trend", "lag_route"]
 METHODS: tuple[Method, ...] = ("persistence", "trend", "lag_route")
 LEADS_H = tuple(range(1, 13))
-GRACE = timedelta(minutes=5)
-"""A forecast of 13:00 is made five minutes later, when the readings of 13:00 have come."""
 _SCALES = {"rain": 1.0, "outflow": 1e-3, "stage": 1.0}
 """Outflows are counted in 1,000 m³/s, so that weights are of one size."""
 
@@ -129,6 +127,9 @@ def routed_change(values: Floats, kind: str, lag_h: float, memory_h: float) -> F
 
     ``values``: a complete input; at step i only those up to i are used.
     """
+    # More than a second to load, and every command that only shows forecasts imports this module.
+    from scipy.signal import lfilter
+
     lag, size = _steps(lag_h), len(values)
     decay = float(np.exp(-1 / (memory_h * STEPS_PER_HOUR)))
     delayed = np.concatenate([np.full(lag, values[0]), values])

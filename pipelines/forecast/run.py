@@ -10,9 +10,9 @@ from typing import Any
 from deltalake import DeltaTable
 
 from pipelines.contracts.registry import Registry
-from pipelines.forecast import store
+from pipelines.forecast import GRACE, store
 from pipelines.forecast.fit import WINDOWS, entities_of, fit_station, inputs_of
-from pipelines.forecast.model import GRACE, LEADS_H, forecast
+from pipelines.forecast.model import LEADS_H, forecast
 from pipelines.forecast.series import Grid, read_grid
 from pipelines.forecast.store import ParameterSet
 from pipelines.gateway.intake import Gateway

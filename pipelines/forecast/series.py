@@ -17,14 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from pipelines.forecast import STEP, STEPS_PER_HOUR
 from pipelines.landing.arrow import bools, integers, keep
 from pipelines.landing.arrow import kernels as pc
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
 Floats = npt.NDArray[np.float64]
-STEP = timedelta(minutes=10)
-STEPS_PER_HOUR = 6
 _BAD_FLAGS = (4, 9)
 _TABLES: Mapping[str, tuple[str, str, str]] = {
     "stage": ("river_stage", "station_id", "stage_m"),

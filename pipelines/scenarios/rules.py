@@ -13,8 +13,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.targets.kafka import SCENARIO_RULE
+from pipelines.landing.broker import Broker
 from pipelines.runtime import kafka
 from pipelines.runtime.errors import LakeError, ServiceError
+from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 
 CHANGES = "alert.scenario_change"
@@ -65,8 +67,7 @@ def read_rules(settings: Settings) -> dict[str, RuleRecord]:
     """
     found: dict[str, RuleRecord] = {}
     with _consumer(settings) as consumer:
-        topic = settings.topic(SCENARIO_RULE)
-        for place, low, high in _ranges(consumer, topic):
+        for place, low, high in _ranges(settings, settings.topic(SCENARIO_RULE)):
             for message in _read(consumer, place, low, high):
                 key, value = message.key(), message.value()
                 if key is not None and value is not None:
@@ -109,7 +110,7 @@ def newest_arrival(settings: Settings, dataset: Dataset) -> str | None:
     """
     found: list[str] = []
     with _consumer(settings) as consumer:
-        for place, low, high in _ranges(consumer, settings.topic(str(dataset.topic))):
+        for place, low, high in _ranges(settings, settings.topic(str(dataset.topic))):
             for message in _read(consumer, place, max(low, high - 1), high):
                 value = json.loads(message.value() or b"{}")
                 if value.get("received_at"):
@@ -128,7 +129,7 @@ def wait_until_taken(settings: Settings, records: tuple[RuleRecord, ...], timeou
     with _consumer(settings) as consumer:
         places = [
             TopicPartition(place.topic, place.partition, low)
-            for place, low, _ in _ranges(consumer, settings.topic(CHANGES))
+            for place, low, _ in _ranges(settings, settings.topic(CHANGES))
         ]
         consumer.assign(places)
         while places and waiting and time.monotonic() < deadline:
@@ -149,11 +150,11 @@ def _consumer(settings: Settings) -> Iterator[Consumer]:
         consumer.close()
 
 
-def _ranges(consumer: Consumer, topic: str) -> list[tuple[TopicPartition, int, int]]:
+def _ranges(settings: Settings, topic: str) -> list[tuple[TopicPartition, int, int]]:
     """Every partition of a topic with its first and next offset; none when there is no such topic."""
-    described = consumer.list_topics(timeout=_TIMEOUT_S).topics.get(topic)
-    places = [TopicPartition(topic, number) for number in described.partitions] if described else []
-    return [(place, *consumer.get_watermark_offsets(place, timeout=_TIMEOUT_S)) for place in places]
+    broker = Broker(endpoints(settings).kafka)
+    ranges = broker.ranges(broker.topics([topic]).values())
+    return [(TopicPartition(topic, number), span.low, span.high) for (_, number), span in sorted(ranges.items())]
 
 
 def _read(consumer: Consumer, place: TopicPartition, low: int, high: int) -> Iterator[Message]:

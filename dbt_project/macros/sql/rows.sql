@@ -20,3 +20,15 @@
 {%- macro level_share(part, whole) -%}
     if(alarm_level = 0 or {{ whole }} = 0, null, ({{ part }}) / cast({{ whole }} as double))
 {%- endmacro -%}
+
+
+{#- The mean of a group, each value weighted by its count where counts stand beside values, else the plain mean. -#}
+{%- macro counted_mean(value, count) -%}
+    cast(
+        coalesce(
+            sum({{ value }} * {{ count }}) filter (where {{ value }} is not null)
+            / nullif(sum({{ count }}) filter (where {{ value }} is not null), 0),
+            avg({{ value }})
+        ) as decimal(9, 3)
+    )
+{%- endmacro -%}

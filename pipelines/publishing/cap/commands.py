@@ -47,13 +47,13 @@ def draft(
         new, sent = draft_and_send(settings)
         if new:
             _print(new, "Bản tin mới — New messages")
-        return _said(new, sent) if new or sent else ""
+        return said(new, sent)
 
     if every:
         repeat(settings, [Duty("cap", every, turn)], lambda text: _console.print(text, highlight=False, markup=False))
     else:
         new, sent = draft_and_send(settings)
-        _print(new, _said(new, sent))
+        _print(new, said(new, sent) or "Không có gì mới — Nothing new")
 
 
 def draft_and_send(settings: Settings) -> tuple[Sequence[Entry], int]:
@@ -122,7 +122,10 @@ def show(identifier: Annotated[str, typer.Argument(help="The message, as `lake c
     typer.echo(known[identifier].xml, nl=False)
 
 
-def _said(new: Sequence[Entry], sent: int) -> str:
+def said(new: Sequence[Entry], sent: int) -> str:
+    """A turn of the desk in a line; empty where nothing came of it."""
+    if not new and not sent:
+        return ""
     return f"{len(new)} bản tin mới — new messages; {sent} dòng đã gửi — rows sent"
 
 

@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.contracts.registry import Registry
-from pipelines.publishing.cap.message import HUE, Area, Info, Message, MsgType, Reference, Ring, Status
+from pipelines.publishing.cap.message import (
+    HUE,
+    LANGUAGES,
+    Area,
+    Info,
+    Message,
+    MsgType,
+    Reference,
+    Ring,
+    Status,
+    told_time,
+)
 from pipelines.publishing.cap.requests import Request
 from pipelines.publishing.cap.situations import Situation
 from pipelines.runtime.errors import LakeError
@@ -203,14 +214,14 @@ def compose_withdrawal(
         expires=sent + timedelta(hours=template["validity_h"]),
         infos=tuple(
             Info(
-                language="vi-VN" if language == "vi" else "en-US",
+                language=LANGUAGES[language],
                 event=subject.events[language],
                 sender_name=desk.sender_names[language],
                 headline=PREFIXES.get((status, language), "") + subject.headlines[language],
                 description=reason,
                 instruction=_WITHDRAWN[language],
             )
-            for language in ("vi", "en")
+            for language in LANGUAGES
         ),
         areas=areas,
         references=(withdrawn,),
@@ -256,11 +267,11 @@ def _info(desk: Desk, situation: Situation, status: Status, language: str) -> In
         "station": station["name_vi"],
         "stage": _metres(situation.stage_m, language),
         "threshold": _metres(situation.threshold_m, language),
-        "at": situation.at.astimezone(HUE).strftime("%H:%M %d/%m/%Y" if language == "vi" else "%H:%M %Y-%m-%d"),
+        "at": told_time(situation.at, language),
     }
     prefix = PREFIXES.get((status, language), "")
     return Info(
-        language="vi-VN" if language == "vi" else "en-US",
+        language=LANGUAGES[language],
         event=_EVENTS[language].format(**values),
         sender_name=desk.sender_names[language],
         headline=prefix + _filled(template[f"headline_{language}"], values),

@@ -17,6 +17,8 @@ NAMESPACE = "urn:oasis:names:tc:emergency:cap:1.2"
 HUE = ZoneInfo("Asia/Ho_Chi_Minh")
 WARD_CODE = "vn.ward_code"
 """The name under which an area gives the code of its ward (Nghị quyết 1675/NQ-UBTVQH15)."""
+LANGUAGES: Mapping[str, Literal["vi-VN", "en-US"]] = {"vi": "vi-VN", "en": "en-US"}
+"""The language of our texts → its name in a message; a message speaks them in this order."""
 
 Status = Literal["Actual", "Exercise", "Draft"]
 MsgType = Literal["Alert", "Update", "Cancel"]
@@ -88,6 +90,11 @@ class Message:
 def cap_time(moment: datetime) -> str:
     """An instant as CAP writes it, whole seconds in the time of Huế: ``2025-10-27T14:00:00+07:00``."""
     return moment.astimezone(HUE).replace(microsecond=0).isoformat()
+
+
+def told_time(moment: datetime, language: str) -> str:
+    """An instant in the time of Huế as a text of ``language`` says it: ``14:00 27/10/2025``."""
+    return moment.astimezone(HUE).strftime("%H:%M %d/%m/%Y" if language == "vi" else "%H:%M %Y-%m-%d")
 
 
 def polygon(ring: Ring) -> str:

@@ -11,13 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
 from filelock import FileLock
 
-from pipelines.contracts.targets.delta import PROPERTIES
+from pipelines.landing import journal
 from pipelines.publishing.cap.message import Message, Reference
 from pipelines.publishing.cap.message import to_xml as xml_of
 from pipelines.publishing.cap.rules import checked
@@ -141,27 +139,13 @@ def locked(settings: Settings) -> Iterator[None]:
 
 def record(settings: Settings, entries: Iterable[Entry]) -> None:
     """Append messages in one commit; none write nothing."""
-    rows = [asdict(entry) for entry in entries]
-    if not rows:
-        return
-    path = settings.table_path("catalog", TABLE)
-    path.parent.mkdir(parents=True, exist_ok=True)
     schema = pa.schema([pa.field(name, kind, metadata={"comment": said}) for name, kind, said in _COLUMNS])
-    write_deltalake(
-        str(path),
-        pa.Table.from_pylist(rows, schema=schema),
-        mode="append",
-        name=TABLE,
-        description="Sổ bản tin cảnh báo CAP — Register of the CAP messages",
-        configuration=dict(PROPERTIES),
-    )
+    title = "Sổ bản tin cảnh báo CAP — Register of the CAP messages"
+    journal.append(settings, "catalog", TABLE, [asdict(entry) for entry in entries], schema, title)
 
 
 def entries(settings: Settings) -> Mapping[str, Entry]:
     """Every message by its identifier, in the order in which they were sent; none before the first draft."""
-    path = str(settings.table_path("catalog", TABLE))
-    if not DeltaTable.is_deltatable(path):
-        return {}
-    rows: list[dict[str, Any]] = DeltaTable(path).to_pyarrow_table().to_pylist()
+    rows = journal.read(settings, "catalog", TABLE)
     found = sorted((Entry(**row) for row in rows), key=lambda e: (e.issued_at, e.recorded_at, e.cap_identifier))
     return {entry.cap_identifier: entry for entry in found}

@@ -11,7 +11,7 @@ from typing import Any
 
 from lxml import etree
 
-from pipelines.publishing.cap.message import NAMESPACE, WARD_CODE
+from pipelines.publishing.cap.message import LANGUAGES, NAMESPACE, WARD_CODE
 from pipelines.runtime.errors import LakeError
 
 _IDENTIFIER = re.compile(r"[^\s,<&]+")
@@ -76,7 +76,7 @@ def _head(root: etree._Element) -> Iterator[str]:
     if any(len(reference.split(",")) != 3 for reference in references):
         yield "a reference is not sender,identifier,sent"
     languages = [_text(info, "language") for info in root.iterfind("cap:info", _NAMES)]
-    if languages != ["vi-VN", "en-US"]:
+    if languages != list(LANGUAGES.values()):
         yield f"languages are {languages}; a message speaks vi-VN first, then en-US"
 
 

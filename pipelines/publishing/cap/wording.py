@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.contracts.scenario import CITY
 from pipelines.publishing.cap.compose import NOTES, PREFIXES, Desk
-from pipelines.publishing.cap.message import HUE, Area, Info, Message, MsgType, Reference, Status
+from pipelines.publishing.cap.message import HUE, LANGUAGES, Area, Info, Message, MsgType, Reference, Status, told_time
 from pipelines.publishing.cap.requests import Request
 from pipelines.publishing.cap.rules import HEADLINE_LENGTH
 from pipelines.runtime.errors import LakeError
@@ -134,21 +134,17 @@ def _info(desk: Desk, request: Request, areas: tuple[Area, ...], status: Status,
     values = {
         "event": headline,
         "where": ", ".join(area.name for area in areas),
-        "began": _moment(request.chain_started_at, language),
-        "at": _moment(request.sent if request.is_renewal else request.at, language),
+        "began": told_time(request.chain_started_at, language),
+        "at": told_time(request.sent if request.is_renewal else request.at, language),
     }
     return Info(
-        language="vi-VN" if language == "vi" else "en-US",
+        language=LANGUAGES[language],
         event=detail["event"][language],
         sender_name=desk.sender_names[language],
         headline=_shortened(PREFIXES.get((status, language), "") + headline),
         description=_DESCRIPTIONS[language].format(**values),
         instruction=instruction,
     )
-
-
-def _moment(at: datetime, language: str) -> str:
-    return at.astimezone(HUE).strftime("%H:%M %d/%m/%Y" if language == "vi" else "%H:%M %Y-%m-%d")
 
 
 def _shortened(headline: str) -> str:

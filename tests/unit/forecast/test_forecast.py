@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from catalogue import city
 from deltalake import write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.contracts.registry import load_registry
 from pipelines.contracts.targets.delta import arrow_schema
 from pipelines.forecast import run, store
 from pipelines.forecast.fit import WINDOWS, entities_of, fit_station, inputs_of
@@ -41,7 +41,7 @@ from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
 HOME = Path(__file__).resolve().parents[3]
-REGISTRY = load_registry(HOME / "schemas")
+REGISTRY = city()
 LOCAL = timezone(timedelta(hours=7))
 FLOOD = flood.readings(REGISTRY, HOME / "data")
 BEGIN, END = datetime(2025, 10, 25, 13, tzinfo=LOCAL), datetime(2025, 11, 3, 14, tzinfo=LOCAL)

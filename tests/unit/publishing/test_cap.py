@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from catalogue import city as contracts
 from deltalake import write_deltalake
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import trino
 from pipelines.contracts.targets.delta import arrow_schema
 from pipelines.publishing.cap import delivery, desk, register, rules
@@ -29,7 +30,7 @@ from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
 HOME = Path(__file__).resolve().parents[3]
-REGISTRY = load_registry(HOME / "schemas")
+REGISTRY = contracts()
 NAMES = {"cap": NAMESPACE}
 START = datetime(2025, 10, 27, 0, 0, tzinfo=UTC)
 KIM_LONG, PHU_OC = "71520", "71518"

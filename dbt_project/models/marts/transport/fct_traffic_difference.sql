@@ -1,6 +1,6 @@
--- Every hour of a lane that the live or the settled figure knows. A reading came late when its event time lay behind the
--- arrival clock by more than the stream waits for; a corrected one has a revision of its source. The live figure leaves
--- out both, the settled one holds both.
+-- Every hour of a lane that the live or the settled figure knows. A reading came late when its event time lay behind
+-- the arrival clock by more than the stream waits for; a corrected one has a revision of its source. The live figure
+-- leaves out both, the settled one holds both.
 with settled as (
     select
         detector_id,
@@ -59,13 +59,7 @@ live as (
         hour_start_at,
         sum(reading_count) as reading_count,
         sum(vehicle_count) as vehicle_count,
-        cast(
-            coalesce(
-                sum(mean_speed_kmh * vehicle_count) filter (where mean_speed_kmh is not null)
-                / nullif(sum(vehicle_count) filter (where mean_speed_kmh is not null), 0),
-                avg(mean_speed_kmh)
-            ) as decimal(9, 3)
-        ) as mean_speed_kmh,
+        {{ counted_mean('mean_speed_kmh', 'vehicle_count') }} as mean_speed_kmh,
         {{ common_origin('origin') }} as origin
     from windows
     group by
@@ -98,7 +92,8 @@ joined as (
             and settled.hour_start_at = live.hour_start_at
 ),
 
--- Where one of both figures counted no vehicle at all the difference is what the other counted; unknown where neither did.
+-- Where one of both figures counted no vehicle at all the difference is what the other counted; unknown where neither
+-- did.
 final as (
     select
         joined.detector_id,

@@ -81,13 +81,7 @@ hours as (
             as harmonic_speed_kmh,
         count(free_flow_ratio_pct) as speed_reading_count,
         count_if(free_flow_ratio_pct < congested_speed_pct) as congested_reading_count,
-        cast(
-            coalesce(
-                sum(mean_speed_kmh * vehicle_count) filter (where mean_speed_kmh is not null)
-                / nullif(sum(vehicle_count) filter (where mean_speed_kmh is not null), 0),
-                avg(mean_speed_kmh)
-            ) as decimal(9, 3)
-        ) as mean_speed_kmh,
+        {{ counted_mean('mean_speed_kmh', 'vehicle_count') }} as mean_speed_kmh,
         cast(avg(occupancy_pct) as decimal(9, 3)) as occupancy_pct,
         cast(avg(travel_time_s) as decimal(9, 3)) as travel_time_s,
         max(queue_m) as max_queue_m,

@@ -1,6 +1,7 @@
--- Integrated is what the register calls done; a source that was given up is in neither side of the share. Beside it stands
--- what the platform itself knows: of the sources that are done, those whose device was heard within the freshness that
--- device_heartbeat promises, as of the newest heartbeat that the run reads. A build knows no other clock.
+-- Integrated is what the register calls done; a source that was given up is in neither side of the share. Beside it
+-- stands what the platform itself knows: of the sources that are done, those whose device was heard within the
+-- freshness that device_heartbeat promises, as of the newest heartbeat that the run reads. A build knows no other
+-- clock.
 with sources as (
     select
         agency_id,

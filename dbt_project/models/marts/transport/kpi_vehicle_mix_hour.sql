@@ -1,4 +1,5 @@
--- Every period, one cadence of lane_class_count, is a rate of its own; the hour's flow is their mean. Factors are those of the local day.
+-- Every period, one cadence of lane_class_count, is a rate of its own; the hour's flow is their mean. Factors are
+-- those of the local day.
 with counts as (
     select
         detector_id,
