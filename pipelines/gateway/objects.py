@@ -42,7 +42,7 @@ class ObjectStore:
         ref = f"{dataset}/{self._digest(data, protected=protected)}{_ENCRYPTED if protected else ''}"
         path = self.root / ref
         if not path.is_file():
-            replace_file(path, self._fernet.encrypt(data) if protected else data, durable=True)
+            replace_file(path, self.cipher.encrypt(data) if protected else data, durable=True)
         return StoredObject(ref, len(data))
 
     def get(self, ref: str) -> bytes:
@@ -66,7 +66,7 @@ class ObjectStore:
             LakeError: its key is gone.
         """
         try:
-            return self._fernet.decrypt(token)
+            return self.cipher.decrypt(token)
         except InvalidToken:
             raise LakeError(
                 "The refused bytes were encrypted with a key that is not here.",
@@ -74,7 +74,8 @@ class ObjectStore:
             ) from None
 
     @property
-    def _fernet(self) -> MultiFernet:
+    def cipher(self) -> MultiFernet:
+        """What encrypts with the newest key and decrypts with any."""
         return MultiFernet([Fernet(key) for key in self.keys])
 
     def _digest(self, data: bytes, *, protected: bool) -> str:

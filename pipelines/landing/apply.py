@@ -7,21 +7,35 @@ come out the same because silver has not moved.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as pads
 
 from pipelines.contracts.model import Dataset
+from pipelines.contracts.names import backtick
 from pipelines.contracts.registry import Registry
-from pipelines.landing.arrow import Column, Int8s, bools, keep, nulls, repeat, take
+from pipelines.landing.arrow import Bools, Column, Int8s, bools, keep, nulls, repeat, take
 from pipelines.landing.arrow import kernels as pc
 from pipelines.landing.checks import Check, Encrypt, check_rows, compile_checks
 from pipelines.landing.landed import Landed, open_landed
-from pipelines.landing.resolve import EFFECT_NAMES, INSERTED, compared_columns, group_ids, resolve, version_columns
+from pipelines.landing.lookup import find, not_plain, scan_keys
+from pipelines.landing.resolve import (
+    EFFECT_NAMES,
+    INSERTED,
+    compared_columns,
+    content_columns,
+    differing,
+    group_ids,
+    partners,
+    resolve,
+    version_columns,
+)
+from pipelines.landing.rewrite import Replacement, rewrite
 from pipelines.landing.shared import (
+    IS_DELETE,
     PART,
     POSITION,
     Aside,
@@ -40,6 +54,7 @@ from pipelines.landing.tables import silver_spec
 from pipelines.runtime.settings import Settings
 
 __all__ = [
+    "IS_DELETE",
     "PART",
     "POSITION",
     "Aside",
@@ -53,21 +68,20 @@ __all__ = [
     "outcome_rows",
     "write_parts",
 ]
-_FEW_VALUES = 500
-"""A look-up names so many keys one by one; above, the range of the event time alone bounds what is read."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a batch does, before anything is written."""
+    """What a batch does, before anything is written: it inserts rows, or replaces and deletes some besides."""
 
     dataset: Dataset
     batch: Batch
     counts: Mapping[str, int]
     outcomes: pa.Table
     quarantine: pa.Table
-    write: pa.Table
-    updates: pa.Table
+    inserts: pa.Table
+    change: Replacement | None
 
     @property
     def aside(self) -> Aside:
@@ -92,7 +106,7 @@ class Silver:
     sink: Sink
     checks: tuple[Check, ...]
     encrypt: Encrypt | None
-    landed: Landed = field(repr=False)
+    _landed: Landed | None = field(default=None, repr=False)
 
     @classmethod
     def open(
@@ -104,18 +118,25 @@ class Silver:
         *,
         compact_every: int = COMPACT_EVERY,
     ) -> Silver:
-        """Create or check the table and read what is needed to judge new rows.
+        """Create or check the table; its rows are not read before there are new ones to judge.
 
         Raises:
             TableDisagrees: the table is not what the contract says.
         """
         sink = Sink.open(settings, silver_spec(dataset), compact_every=compact_every)
-        return cls(dataset, sink, compile_checks(registry, dataset), encrypt, open_landed(dataset, sink.table))
+        return cls(dataset, sink, compile_checks(registry, dataset), encrypt)
+
+    @property
+    def landed(self) -> Landed:
+        """What is known of the keys in the table, read at first use."""
+        if self._landed is None:
+            self._landed = open_landed(self.dataset, self.sink.table)
+        return self._landed
 
     def reload(self) -> None:
         """Read again what others committed."""
         self.sink.refresh()
-        self.landed = open_landed(self.dataset, self.sink.table)
+        self._landed = None
 
     def plan(self, batch: Batch) -> Plan:
         """Judge every row of a batch against its contract and the table; writes nothing.
@@ -129,16 +150,48 @@ class Silver:
             is_duplicate = bools(pc.equal(rows["disposition"], "duplicate"))
             if is_duplicate.any():
                 duplicates, rows = keep(rows, is_duplicate), keep(rows, ~is_duplicate)
+        deletes = rows.slice(0, 0)
+        if IS_DELETE in rows.column_names and (is_delete := bools(rows[IS_DELETE])).any():
+            # What is deleted has to say nothing but its key.
+            deletes, rows = keep(rows, is_delete), keep(rows, ~is_delete)
         checked = check_rows(self.dataset, self.checks, rows, self.encrypt)
         failed = take(rows, checked.positions)
-        accepted = self._shaped(checked.ok)
-        effects, write, updates = self._resolve(accepted)
+        accepted = checked.ok
+        if deletes.num_rows:
+            accepted = pa.concat_tables([accepted, deletes]).sort_by([(POSITION, "ascending")])
+        accepted = self._shaped(accepted)
+        effects, inserts, change = self._resolve(accepted)
         counts = dict(zip(EFFECT_NAMES, np.bincount(effects, minlength=len(EFFECT_NAMES)).tolist(), strict=True))
         counts["quarantined"] = failed.num_rows
         counts["duplicate"] = duplicates.num_rows if duplicates is not None else 0
         outcomes = self._outcomes(accepted, effects, duplicates, failed)
         quarantine = with_source(checked.failed, failed)
-        return Plan(self.dataset, batch, counts, outcomes, quarantine, write, updates)
+        return Plan(self.dataset, batch, counts, outcomes, quarantine, inserts, change)
+
+    def holds(self, rows: pa.Table) -> Bools:
+        """TRUE for each row whose key the table holds with the same content; of a contract that compares content."""
+        key, names = list(self.dataset.key), content_columns(self.dataset)
+        result: Bools = np.zeros(rows.num_rows, dtype=bool)
+        found = find(self.sink.table, self.sink.path, key, names, rows.select(key)).rows
+        columns = list(dict.fromkeys((*key, *names)))
+        both = pa.concat_tables([found.select(columns), rows.select(columns)]).combine_chunks()
+        ids = group_ids(both, key)
+        stored = partners(ids[: found.num_rows], ids[found.num_rows :])
+        known = np.flatnonzero(stored >= 0)
+        result[known] = ~differing(both, names, stored[known], known + found.num_rows)
+        return result
+
+    def has(self, rows: pa.Table) -> Bools:
+        """TRUE for each row whose key the table holds."""
+        key = list(self.dataset.key)
+        found = find(self.sink.table, self.sink.path, key, [], rows.select(key)).rows
+        ids = group_ids(pa.concat_tables([found, rows.select(key)]), key)
+        known: Bools = partners(ids[: found.num_rows], ids[found.num_rows :]) >= 0
+        return known
+
+    def all_keys(self) -> Iterator[pa.Table]:
+        """The keys of all rows, in parts."""
+        return scan_keys(self.sink.table, self.dataset.key)
 
     def _shaped(self, rows: pa.Table) -> pa.Table:
         """Add the partition column that the table derives from an instant."""
@@ -148,54 +201,27 @@ class Silver:
         days: Column = pc.cast(pc.cast(rows[source], pa.timestamp("us")), pa.date32(), safe=False)
         return rows.append_column(str(self.dataset.partition), days)
 
-    def _resolve(self, accepted: pa.Table) -> tuple[Int8s, pa.Table, pa.Table]:
-        """Effects per row, the rows to insert, and the rows that replace others."""
+    def _resolve(self, accepted: pa.Table) -> tuple[Int8s, pa.Table, Replacement | None]:
+        """Effects per row, the rows to insert, and what replaces rows of the table."""
         columns = [f.name for f in self.sink.table.schema().fields]
         new = self.landed.new(accepted)
         if new.all():
             effects = np.full(accepted.num_rows, INSERTED, dtype=np.int8)
-            return effects, accepted.select(columns), accepted.slice(0, 0).select(columns)
-        stored = self._stored(keep(accepted, ~new))
-        resolution = resolve(self.dataset, accepted, stored)
-        inserts, updates = take(accepted, resolution.inserts), take(accepted, resolution.updates)
-        return resolution.effects, inserts.select(columns), updates.select(columns)
-
-    def _pruned_by(self, rows: pa.Table) -> list[str] | None:
-        """The partitions in which rows with these keys must lie; None when a key says nothing about its partition.
-
-        A partition that the key does not fix may change with a correction: looking only there would miss the older
-        row and double it.
-        """
-        name = self.dataset.partition
-        source = self.dataset.partition_source or name
-        if name is None or source not in self.dataset.key:
-            return None
-        return [str(value) for value in rows[name].unique().to_pylist()]
-
-    def _stored(self, wanted: pa.Table) -> pa.Table:
-        """The table's rows that share a key with `wanted`: what :func:`resolve` compares."""
-        dataset = self.dataset
-        columns = list(compared_columns(dataset))
-        partitions = self._pruned_by(wanted)
-        predicate = [(str(dataset.partition), "in", partitions)] if partitions is not None else None
-        source = self.sink.table.to_pyarrow_dataset(file_pruning_predicate=predicate)
-        condition: pads.Expression | None = None
-        for name in dataset.key:
-            column = wanted[name]
-            distinct = column.unique()
-            if pa.types.is_timestamp(column.type):
-                limits = pc.min_max(column)
-                part = (pads.field(name) >= limits["min"]) & (pads.field(name) <= limits["max"])
-            elif len(distinct) <= _FEW_VALUES:
-                part = pads.field(name).isin(distinct)
-            else:
-                continue
-            condition = part if condition is None else condition & part
-        found: pa.Table = source.to_table(columns=columns, filter=condition).combine_chunks()
-        if not found.num_rows:
-            return found
-        ids = group_ids(pa.concat_tables([found.select(dataset.key), wanted.select(dataset.key)]), dataset.key)
-        return keep(found, np.isin(ids[: found.num_rows], ids[found.num_rows :]))
+            return effects, accepted.select(columns), None
+        key = self.dataset.key
+        wanted = keep(accepted, ~new).select(list(key))
+        found = find(self.sink.table, self.sink.path, key, compared_columns(self.dataset), wanted)
+        deletes = bools(accepted[IS_DELETE]) if IS_DELETE in accepted.column_names else None
+        resolution = resolve(self.dataset, accepted, found.rows, deletes)
+        inserts = take(accepted, resolution.inserts).select(columns)
+        if self.dataset.sector:
+            # Few files then hold the keys between any two, and a look-up opens no others.
+            inserts = inserts.sort_by([(name, "ascending") for name in key])
+        if not len(resolution.updates) and not len(resolution.deletes):
+            return resolution.effects, inserts, None
+        updates = take(accepted, resolution.updates).select(columns)
+        removes = take(accepted, resolution.deletes).select(columns)
+        return resolution.effects, inserts, Replacement(found, updates, inserts, removes)
 
     def _outcomes(self, accepted: pa.Table, effects: Int8s, duplicates: pa.Table | None, failed: pa.Table) -> pa.Table:
         if self.dataset.derived:
@@ -211,41 +237,44 @@ class Silver:
     def commit(self, plan: Plan) -> None:
         """Write a plan to silver, offsets included; an empty one records the offsets.
 
+        Rows that replace none are appended. Else the files that hold replaced and deleted rows are written anew,
+        inserted rows among them; only a table that has more than plain files, which an administrator must have asked
+        for, is merged.
+
         Raises:
             CommitFailedError: another writer moved the same offsets or rows; reload and plan again.
         """
         ends = self.sink.behind(plan.batch.app_ends)
-        if not plan.updates.num_rows:
-            if ends or plan.write.num_rows:
-                self.sink.append(plan.write, ends)
+        if plan.change is None:
+            if ends or plan.inserts.num_rows:
+                self.sink.append(plan.inserts, ends)
+        elif plan.change.found.files is not None:
+            rewrite(self.sink, self.dataset.key, plan.change, ends)
         else:
-            self._merge(plan, ends)
-        self.landed.remember(plan.write)
-        if plan.updates.num_rows:
-            self.landed.remember(plan.updates)
+            log.warning("merged as a whole", extra={"table": self.sink.spec.id, "reason": not_plain(self.sink.table)})
+            self._merge(plan.change, ends)
+        self.landed.remember(plan.inserts)
+        if plan.change is not None:
+            self.landed.remember(plan.change.updates)
 
-    def _merge(self, plan: Plan, ends: Mapping[str, int]) -> None:
-        """One MERGE for inserts and updates, so that silver moves in one commit."""
-        source = pa.concat_tables([plan.write, plan.updates])
-        conditions = [f"t.{_quoted(name)} = s.{_quoted(name)}" for name in self.dataset.key]
-        partitions = self._pruned_by(plan.updates)
-        if partitions is not None:
-            days = ", ".join(_sql_text(value) for value in partitions)
-            conditions.append(f"t.{_quoted(str(self.dataset.partition))} IN ({days})")
+    def _merge(self, change: Replacement, ends: Mapping[str, int]) -> None:
+        """One MERGE for inserts, updates and deletes, so that silver moves in one commit."""
+        source = pa.concat_tables([change.inserts, change.updates, change.deletes])
+        written = change.inserts.num_rows + change.updates.num_rows
+        marked = source.append_column(IS_DELETE, pa.array(np.arange(source.num_rows) >= written))
         newest = version_columns(self.dataset)
-        (
-            self.sink.table.merge(
-                source,
-                " AND ".join(conditions),
-                source_alias="s",
-                target_alias="t",
-                writer_properties=self.sink.writer_properties,
-                commit_properties=self.sink.properties(ends),
-            )
-            .when_matched_update_all(predicate=_not_older(newest))
-            .when_not_matched_insert_all()
-            .execute()
+        merge = self.sink.table.merge(
+            marked if change.deletes.num_rows else source,
+            " AND ".join(f"t.{backtick(name)} = s.{backtick(name)}" for name in self.dataset.key),
+            source_alias="s",
+            target_alias="t",
+            writer_properties=self.sink.writer_properties,
+            commit_properties=self.sink.properties(ends),
         )
+        if change.deletes.num_rows:
+            merge = merge.when_matched_delete(f"s.{IS_DELETE}")
+        merge = merge.when_matched_update_all(_not_older(newest), except_cols=[IS_DELETE])
+        merge.when_not_matched_insert_all(except_cols=[IS_DELETE]).execute()
         # A MERGE that changes nothing commits nothing, and then records no offsets either.
         missing = {app: end for app, end in ends.items() if self.sink.table.transaction_version(app) != end}
         self.sink.moved(source, {app: end for app, end in ends.items() if app not in missing})
@@ -267,15 +296,7 @@ def apply(silver: Silver, quality: Quality, batch: Batch, step: Step = no_step) 
 
 def _not_older(columns: Sequence[str]) -> str:
     """SQL: the source's version is at least the target's, column by column, most significant first."""
-    sql = f"s.{_quoted(columns[-1])} >= t.{_quoted(columns[-1])}"
+    sql = f"s.{backtick(columns[-1])} >= t.{backtick(columns[-1])}"
     for name in reversed(columns[:-1]):
-        sql = f"(s.{_quoted(name)} > t.{_quoted(name)} OR (s.{_quoted(name)} = t.{_quoted(name)} AND {sql}))"
+        sql = f"(s.{backtick(name)} > t.{backtick(name)} OR (s.{backtick(name)} = t.{backtick(name)} AND {sql}))"
     return sql
-
-
-def _quoted(name: str) -> str:
-    return f"`{name}`"
-
-
-def _sql_text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 
 Int64s = npt.NDArray[np.int64]
 Int8s = npt.NDArray[np.int8]
+UInt64s = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
 Column = Any
 """A `pyarrow.Array` or `pyarrow.ChunkedArray`."""
@@ -43,6 +45,13 @@ def integers(column: Column) -> Int64s:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     filled: Int64s = kernels.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
     return filled
+
+
+def hashes(rows: pa.Table) -> UInt64s:
+    """A number per row, equal for rows that are equal in all columns; that others share it is next to impossible."""
+    # Keys are mostly distinct: to look for equal texts first takes four times as long as to hash each of them.
+    found = pd.util.hash_pandas_object(rows.to_pandas(), index=False, categorize=False)
+    return np.asarray(found, dtype=np.uint64)
 
 
 def repeat(value: object, count: int, kind: pa.DataType) -> Column:

@@ -18,6 +18,9 @@ from filelock import FileLock, Timeout
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
+_ASKED_S = 0.2
+"""How long a lease that was asked for without waiting is tried: `is_held` holds the lock itself for an instant."""
+
 
 class LeaseHeld(LakeError):
     """Another process writes the table."""
@@ -37,12 +40,11 @@ def lease(settings: Settings, table: str, *, wait_s: float = 0) -> Iterator[None
     Raises:
         LeaseHeld: somebody holds it still; the text says who.
     """
-    folder = lease_folder(settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{table}.lock", thread_local=False)
-    owner = folder / f"{table}.json"
+    path = _lock_file(settings, table)
+    lock = FileLock(path, thread_local=False)
+    owner = path.with_suffix(".json")
     try:
-        lock.acquire(timeout=wait_s)
+        lock.acquire(timeout=wait_s if wait_s < 0 else max(wait_s, _ASKED_S), poll_interval=0.02)
     except Timeout:
         raise LeaseHeld(
             f"{_describe(owner)} writes {table} of the namespace {settings.namespace}.",
@@ -74,11 +76,19 @@ def leases(settings: Settings, tables: Iterable[str], *, wait_s: float = 0) -> I
 
 def is_held(settings: Settings, table: str) -> bool:
     """Whether a living process holds the lease of a table now."""
+    lock = FileLock(_lock_file(settings, table), thread_local=False)
     try:
-        with lease(settings, table):
-            return False
-    except LeaseHeld:
+        lock.acquire(timeout=0)
+    except Timeout:
         return True
+    lock.release()
+    return False
+
+
+def _lock_file(settings: Settings, table: str) -> Path:
+    folder = lease_folder(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{table}.lock"
 
 
 def _describe(owner: Path) -> str:

@@ -1,15 +1,16 @@
 """The ledger: what became of every raw record, counted by distinct raw offset, and whether it adds up.
 
-No term is the difference of others. A rebuilt job repeats offsets: of several outcomes of one offset that counts which
-moved the table most (inserted, updated, quarantined, unchanged, duplicate, refused). A repeat finds its own row already
-there and says `unchanged` (or `updated`, when a newer contract reads more in it), so the stronger word is the first
-one, said when it happened.
+Raw offsets that retention has closed are in no term (see :mod:`pipelines.landing.retired`); rows of silver are counted
+across it. No term is the difference of others. A rebuilt job repeats offsets: of several outcomes of one offset that
+counts which moved the table most (inserted, deleted, updated, quarantined, unchanged, duplicate, refused). A repeat
+finds its own row already there and says `unchanged` (or `updated`, when a newer contract reads more in it), so the
+stronger word is the first one, said when it happened.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +19,9 @@ from deltalake import DeltaTable
 
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
+from pipelines.contracts.system import EFFECTS
 from pipelines.landing.broker import Range
+from pipelines.landing.retired import Retired, closed, records
 from pipelines.landing.sink import METADATA_KEY
 from pipelines.landing.tables import OUTCOME
 from pipelines.runtime.settings import Settings
@@ -26,7 +29,8 @@ from pipelines.runtime.settings import Settings
 _LOOK_BACK = 200
 """Versions that are looked at to find the outcomes which belong to a silver version: a busy lake commits outcomes of
 all datasets into one table."""
-_TERMS = ("refused", "duplicate", "on_time", "late", "corrected", "inserted", "updated", "unchanged", "quarantined")
+_DISPOSITIONS = ("refused", "duplicate", "on_time", "late", "corrected")
+_TERMS = (*_DISPOSITIONS, *EFFECTS)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,9 @@ class DatasetLedger:
     """The terms of one dataset in events, each counted on its own.
 
     `in_flight`: raw records without an outcome yet. `ahead`: outcomes of raw records that bronze does not hold yet
-    (they are in no other term). `rows_in_silver` at `silver_version`, `inserted_in_silver` of which outcomes say so.
+    (they are in no other term). `rows_in_silver` at `silver_version`, `inserted_in_silver` of which outcomes say so,
+    folded ones included; `deleted_from_silver` are those that the outcomes which are still there say left it again,
+    because their source deleted them; `removed_from_silver` are the rows that left by retention.
     """
 
     dataset: str
@@ -59,10 +65,13 @@ class DatasetLedger:
     inserted: int
     updated: int
     unchanged: int
+    deleted: int
     quarantined: int
     in_flight: int
     ahead: int
     inserted_in_silver: int
+    deleted_from_silver: int
+    removed_from_silver: int
     rows_in_silver: int
     silver_version: int | None
     violations: tuple[str, ...]
@@ -95,23 +104,35 @@ def ledger(settings: Settings, registry: Registry, ranges: Mapping[str, Mapping[
 
     `ranges`: what Kafka holds, raw topic with namespace → partition → range; then bronze must hold exactly that.
     """
-    entries = [_dataset(settings, dataset, ranges) for dataset in registry.datasets if dataset.stream or dataset.sector]
+    gone = records(settings)
+    counted = [dataset for dataset in registry.datasets if dataset.stream or dataset.sector]
+    entries = [_dataset(settings, dataset, ranges, gone) for dataset in counted]
     return Ledger(settings.namespace, tuple(entries))
 
 
-def _dataset(settings: Settings, dataset: Dataset, ranges: Mapping[str, Mapping[int, Range]] | None) -> DatasetLedger:
+def _dataset(
+    settings: Settings,
+    dataset: Dataset,
+    ranges: Mapping[str, Mapping[int, Range]] | None,
+    gone: Sequence[Retired],
+) -> DatasetLedger:
     silver = _open(settings, "silver", dataset.id)
     outcomes = _outcomes_at(settings, silver)
     bronze = _open(settings, "bronze", dataset.id)
+    tables = {f"silver.{dataset.id}": silver, f"bronze.{dataset.id}": bronze, f"quality.{OUTCOME}": outcomes}
+    past = closed(gone, dataset.id, {name: table.version() for name, table in tables.items() if table is not None})
     with duckdb.connect() as db:
         _view(db, "bronze", bronze, "raw_partition, raw_offset", "")
         _view(db, "outcome", outcomes, "raw_partition, raw_offset, disposition, effect", dataset.id)
+        db.execute("CREATE TABLE floor (raw_partition BIGINT, first BIGINT)")
+        if past.floors:
+            db.executemany("INSERT INTO floor VALUES (?, ?)", list(past.floors.items()))
         db.execute(_CHOSEN)
         intervals = tuple(Interval(*row) for row in db.execute(_INTERVALS).fetchall())
         # Intervals are closed: an outcome of a record that bronze does not hold yet is told apart.
         ahead, in_flight = _one(db, _PLACES)
         counted = dict(zip(_TERMS, _one(db, _COUNTS), strict=True))
-        received, accepted, inserted = _one(db, _TOTALS)
+        received, accepted, inserted, deleted = _one(db, _TOTALS)
     rows = silver.count() if silver is not None else 0
     version = silver.version() if silver is not None else None
     entry = DatasetLedger(
@@ -121,25 +142,30 @@ def _dataset(settings: Settings, dataset: Dataset, ranges: Mapping[str, Mapping[
         accepted=accepted,
         in_flight=in_flight,
         ahead=ahead,
-        inserted_in_silver=inserted,
+        inserted_in_silver=inserted + past.inserted,
+        deleted_from_silver=deleted,
+        removed_from_silver=past.rows,
         rows_in_silver=rows,
         silver_version=version,
         violations=(),
         **counted,
     )
     asked = None if ranges is None or dataset.stream is None else ranges.get(settings.topic(f"raw.{dataset.id}"), {})
-    return DatasetLedger(**{**vars(entry), "violations": tuple(_violations(entry, asked))})
+    return DatasetLedger(**{**vars(entry), "violations": tuple(_violations(entry, asked, past.floors))})
 
 
-_RANK = """CASE WHEN effect = 'inserted' THEN 1 WHEN effect = 'updated' THEN 2 WHEN effect = 'quarantined' THEN 3
- WHEN effect = 'unchanged' THEN 4 WHEN disposition = 'duplicate' THEN 5 ELSE 6 END"""
+_RANK = """CASE WHEN effect = 'inserted' THEN 1 WHEN effect = 'deleted' THEN 2 WHEN effect = 'updated' THEN 3
+ WHEN effect = 'quarantined' THEN 4 WHEN effect = 'unchanged' THEN 5 WHEN disposition = 'duplicate' THEN 6 ELSE 7 END"""
 _CHOSEN = f"""
 CREATE TABLE chosen AS
 WITH ranked AS (
     SELECT raw_partition, raw_offset,
            min({{'rank': {_RANK}, 'disposition': disposition, 'effect': coalesce(effect, '')}}) AS best
     FROM outcome GROUP BY ALL
-), seen AS (SELECT DISTINCT raw_partition, raw_offset FROM bronze)
+), seen AS (
+    SELECT DISTINCT raw_partition, raw_offset FROM bronze LEFT JOIN floor USING (raw_partition)
+    WHERE raw_offset >= coalesce(first, 0)
+)
 SELECT coalesce(r.raw_partition, s.raw_partition) AS raw_partition,
        coalesce(r.raw_offset, s.raw_offset) AS raw_offset,
        s.raw_offset IS NOT NULL AS is_received,
@@ -151,15 +177,15 @@ _INTERVALS = """
 SELECT raw_partition, min(raw_offset), max(raw_offset), count(*) FROM chosen WHERE is_received
 GROUP BY raw_partition ORDER BY raw_partition"""
 _PLACES = """
-SELECT count(*) FILTER (has_outcome AND NOT is_received),
-       count(*) FILTER (is_received AND NOT has_outcome) FROM chosen"""
+SELECT count(*) FILTER (has_outcome AND NOT is_received AND raw_offset >= coalesce(first, 0)),
+       count(*) FILTER (is_received AND NOT has_outcome) FROM chosen LEFT JOIN floor USING (raw_partition)"""
 _COUNTS = f"""
-SELECT {", ".join(f"count(*) FILTER (disposition = '{name}')" for name in _TERMS[:5])},
-       {", ".join(f"count(*) FILTER (effect = '{name}')" for name in _TERMS[5:])} FROM chosen WHERE is_received"""
+SELECT {", ".join(f"count(*) FILTER (disposition = '{name}')" for name in _DISPOSITIONS)},
+       {", ".join(f"count(*) FILTER (effect = '{name}')" for name in EFFECTS)} FROM chosen WHERE is_received"""
 _TOTALS = """
 SELECT count(*) FILTER (is_received),
        count(*) FILTER (is_received AND disposition IN ('on_time', 'late', 'corrected')),
-       count(*) FILTER (effect = 'inserted') FROM chosen"""
+       count(*) FILTER (effect = 'inserted'), count(*) FILTER (effect = 'deleted') FROM chosen"""
 
 
 def _one(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
@@ -218,7 +244,7 @@ def _offsets(silver: DeltaTable) -> dict[str, int]:
     return offsets
 
 
-def _violations(entry: DatasetLedger, ranges: Mapping[int, Range] | None) -> list[str]:
+def _violations(entry: DatasetLedger, ranges: Mapping[int, Range] | None, floors: Mapping[int, int]) -> list[str]:
     found: list[str] = []
 
     def equal(left: str, left_value: int, right: str, right_value: int) -> None:
@@ -231,10 +257,16 @@ def _violations(entry: DatasetLedger, ranges: Mapping[int, Range] | None) -> lis
     )  # fmt: skip
     equal("accepted", entry.accepted, "on time + late + corrected", entry.on_time + entry.late + entry.corrected)
     equal(
-        "accepted", entry.accepted, "inserted + updated + unchanged + quarantined",
-        entry.inserted + entry.updated + entry.unchanged + entry.quarantined,
+        "accepted", entry.accepted, "inserted + updated + unchanged + deleted + quarantined",
+        entry.inserted + entry.updated + entry.unchanged + entry.deleted + entry.quarantined,
     )  # fmt: skip
-    equal("rows in silver", entry.rows_in_silver, "inserted", entry.inserted_in_silver)
+    terms = {
+        "inserted": entry.inserted_in_silver,
+        "deleted": -entry.deleted_from_silver,
+        "removed by retention": -entry.removed_from_silver,
+    }
+    left = " − ".join(name for name, count in terms.items() if name == "inserted" or count)
+    equal("rows in silver", entry.rows_in_silver, left, sum(terms.values()))
     found += [
         f"{entry.dataset}: bronze partition {span.partition} holds {span.count} offsets of "
         f"{span.first} … {span.last}, which are {span.last - span.first + 1}"
@@ -242,24 +274,25 @@ def _violations(entry: DatasetLedger, ranges: Mapping[int, Range] | None) -> lis
         if span.count != span.last - span.first + 1
     ]
     if ranges is not None:
-        found += _against_kafka(entry, ranges)
+        found += _against_kafka(entry, ranges, floors)
     return found
 
 
-def _against_kafka(entry: DatasetLedger, ranges: Mapping[int, Range]) -> list[str]:
+def _against_kafka(entry: DatasetLedger, ranges: Mapping[int, Range], floors: Mapping[int, int]) -> list[str]:
     found: list[str] = []
     if entry.ahead:
         found.append(f"{entry.dataset}: {entry.ahead} outcomes are of raw records that bronze does not hold")
     held = {span.partition: span for span in entry.intervals}
     for partition, range_ in sorted(ranges.items()):
-        if range_.low == range_.high:
+        # Bronze may begin earlier or later: Kafka forgets by its retention, bronze by its own.
+        low = max(range_.low, floors.get(partition, 0))
+        if low >= range_.high:
             continue
         span = held.get(partition)
-        # Bronze may begin earlier: Kafka forgets by its retention, bronze by its own.
-        if span is None or span.first > range_.low or span.last != range_.high - 1:
+        if span is None or span.first > low or span.last != range_.high - 1:
             has = "nothing" if span is None else f"{span.first} … {span.last}"
             found.append(
                 f"{entry.dataset}: bronze partition {partition} holds {has}, "
-                f"Kafka holds {range_.low} … {range_.high - 1}; `lake landing drain` waits for what is on its way"
+                f"Kafka holds {low} … {range_.high - 1}; `lake landing drain` waits for what is on its way"
             )
     return found

@@ -17,8 +17,8 @@ from pipelines.contracts.model import Dataset
 from pipelines.landing.arrow import Bools, Column, Int8s, Int64s, bools, integers
 from pipelines.landing.arrow import kernels as pc
 
-INSERTED, UPDATED, UNCHANGED = 0, 1, 2
-EFFECT_NAMES = ("inserted", "updated", "unchanged")
+INSERTED, UPDATED, UNCHANGED, DELETED = 0, 1, 2, 3
+EFFECT_NAMES = ("inserted", "updated", "unchanged", "deleted")
 """What a number in an array of effects stands for."""
 
 
@@ -60,11 +60,13 @@ def compared_columns(dataset: Dataset) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Resolution:
-    """`effects`: number in EFFECT_NAMES per batch row. `inserts`, `updates`: batch rows to write, one per key."""
+    """`effects`: number in EFFECT_NAMES per batch row. `inserts`, `updates`: batch rows to write, one per key;
+    `deletes`: batch rows whose key the table is to lose."""
 
     effects: Int8s
     inserts: Int64s
     updates: Int64s
+    deletes: Int64s
 
 
 def group_ids(table: pa.Table, columns: Sequence[str]) -> Int64s:
@@ -79,6 +81,15 @@ def group_ids(table: pa.Table, columns: Sequence[str]) -> Int64s:
         ids = ids * distinct + codes
         size *= max(distinct, 1)
     return ids
+
+
+def partners(own: Int64s, others: Int64s) -> Int64s:
+    """For each of `others` the position of the same number in `own`, where each is once; -1 where it is not there."""
+    if not len(own):
+        return np.full(len(others), -1, dtype=np.int64)
+    order = np.argsort(own)
+    at = order[np.minimum(np.searchsorted(own[order], others), len(own) - 1)]
+    return np.where(own[at] == others, at, -1).astype(np.int64)
 
 
 def _codes(column: Column) -> tuple[Int64s, int]:
@@ -123,17 +134,18 @@ def differing(table: pa.Table, columns: Sequence[str], left: Int64s, right: Int6
     return result
 
 
-def resolve(dataset: Dataset, batch: pa.Table, stored: pa.Table) -> Resolution:
+def resolve(dataset: Dataset, batch: pa.Table, stored: pa.Table, deletes: Bools | None = None) -> Resolution:
     """Apply `batch` (in order of arrival) to the `stored` rows that share its keys.
 
-    Both hold :func:`compared_columns`; `stored` has at most one row per key.
+    Both hold :func:`compared_columns`; `stored` has at most one row per key. `deletes` says which rows of the batch
+    delete their key, of a sector table; a row that comes after one is inserted.
     """
     columns = list(compared_columns(dataset))
     both = pa.concat_tables([stored.select(columns), batch.select(columns)])
     count, known = both.num_rows, stored.num_rows
     effects = np.full(batch.num_rows, UNCHANGED, dtype=np.int8)
     if not batch.num_rows:
-        return Resolution(effects, np.zeros(0, np.int64), np.zeros(0, np.int64))
+        return Resolution(effects, *(np.zeros(0, np.int64) for _ in range(3)))
     # Stable: within a key the stored row first, then the order of arrival.
     order = np.argsort(ids := group_ids(both, dataset.key), kind="stable")
     first = np.ones(count, dtype=bool)
@@ -146,28 +158,43 @@ def resolve(dataset: Dataset, batch: pa.Table, stored: pa.Table) -> Resolution:
     before[1:], before[0] = running[:-1], 0
     newer = first | (version > before)
     top = newer | (version == before) if dataset.derived else newer
-    applied = _applied(dataset, both, order, first, newer, top)
+    previous = _previous(top)
+    applied = _applied(dataset, both, order, first, newer, top, previous)
+    gone: Bools = np.zeros(count, dtype=bool)
+    if deletes is not None:
+        gone[known:] = deletes
+        gone = gone[order]
+    absent = newer & (first | gone[previous])
+    applied = np.where(gone, newer & ~absent, applied | absent)
     is_batch = order >= known
-    effect = np.where(first, INSERTED, np.where(applied, UPDATED, UNCHANGED))
+    effect = np.where(absent & ~gone, INSERTED, np.where(applied, np.where(gone, DELETED, UPDATED), UNCHANGED))
     effects[order[is_batch] - known] = effect[is_batch]
-    # The last applied event of a key is what the table holds afterwards; a stored row needs no writing.
+    # The last applied event of a key is what the table holds afterwards; a stored row needs no writing, and of a key
+    # that was never there a delete leaves nothing.
     positions = np.where(applied, np.arange(count), -1)
-    ends = np.append(np.flatnonzero(first)[1:], count) - 1
-    last = np.maximum.accumulate(positions)[ends]
-    winners = order[last]
-    had = ~is_batch[np.flatnonzero(first)]
+    starts = np.flatnonzero(first)
+    last = np.maximum.accumulate(positions)[np.append(starts[1:], count) - 1]
+    some = last >= starts
+    had, winners, removes = ~is_batch[starts[some]], order[last[some]], gone[last[some]]
     written = winners >= known
-    return Resolution(effects, np.sort(winners[written & ~had] - known), np.sort(winners[written & had] - known))
+    chosen = (written & ~had & ~removes, written & had & ~removes, written & had & removes)
+    return Resolution(effects, *(np.sort(winners[mask] - known) for mask in chosen))
 
 
-def _applied(dataset: Dataset, both: pa.Table, order: Int64s, first: Bools, newer: Bools, top: Bools) -> Bools:
+def _previous(top: Bools) -> Int64s:
+    """For each row the nearest one before it that is `top`."""
+    last_top = np.maximum.accumulate(np.where(top, np.arange(len(top)), 0))
+    previous = np.zeros(len(top), dtype=np.int64)
+    previous[1:] = last_top[:-1]
+    return previous
+
+
+def _applied(
+    dataset: Dataset, both: pa.Table, order: Int64s, first: Bools, newer: Bools, top: Bools, previous: Int64s
+) -> Bools:
     """Which rows replace what was there (the first of a key does); stored rows come first and so count as applied."""
     if dataset.stream and dataset.is_keyed:
         return newer
-    positions = np.arange(len(order))
-    last_top = np.maximum.accumulate(np.where(top, positions, 0))
-    previous = np.empty(len(order), dtype=np.int64)
-    previous[1:], previous[0] = last_top[:-1], 0
     # Sector, unkeyed stream: a newer row counts when its content changed. Derived: newer always counts, as does an
     # equally old row that says something else (a mended job that was rebuilt).
     asked = np.flatnonzero(top & ~first & ~newer if dataset.derived else top & ~first)

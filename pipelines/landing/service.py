@@ -22,6 +22,7 @@ from pipelines.landing.apply import Quality
 from pipelines.landing.broker import Broker, OffsetOutOfRange, Topic
 from pipelines.landing.consume import LandingOptions, Source
 from pipelines.landing.lease import LeaseHeld, lease, leases
+from pipelines.landing.removal import answer, asked, remove
 from pipelines.landing.routes import Opening, Work, route_specs
 from pipelines.landing.status import Status, write_status
 from pipelines.landing.watch import changed, encryptor, flush_path, mtime
@@ -122,6 +123,8 @@ class Landing:
             # Who waits for landing asks for a flush; while there is more to read at once, small commits only delay it.
             caught_up = len(messages) < self.options.fetch_records
             self._commit(consumer, flush=caught_up and self._flush_asked())
+            if caught_up:
+                self._remove(tables)
             if time.monotonic() >= self._status_at:
                 self._status_at = time.monotonic() + self.options.status_s
                 self._write_status(consumer)
@@ -263,6 +266,31 @@ class Landing:
         if self._compacts_quality:
             for sink in self._quality.sinks:
                 sink.compact()
+
+    def _remove(self, tables: set[str]) -> None:
+        """Delete from one table that this process holds, if somebody asked; the next one's turn is after a round.
+
+        What was read and not committed yet stays in its buffers: it is planned when it is committed.
+        """
+        shared = {sink.spec.id for sink in self._quality.sinks} if self._compacts_quality else set()
+        for removal in asked(self.settings):
+            if removal.table not in tables | shared:
+                continue
+            try:
+                rows = remove(self.settings, removal)
+            except Exception as error:
+                log.exception("removal failed", extra={"table": removal.table})
+                answer(self.settings, removal, f"{type(error).__name__}: {error}")
+            else:
+                log.info("rows removed", extra={"table": removal.table, "rows": rows})
+                answer(self.settings, removal)
+            for source in self._sources.values():
+                if source.route is not None and source.spec.table == removal.table:
+                    source.route.sink.refresh()
+            for sink in self._quality.sinks:
+                if sink.spec.id == removal.table:
+                    sink.refresh()
+            return
 
     def _flush_asked(self) -> bool:
         asked = mtime(flush_path(self.settings))

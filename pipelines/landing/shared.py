@@ -17,6 +17,8 @@ from pipelines.runtime.settings import Settings
 
 PART, POSITION = "_part", "_position"
 """Columns of a batch beside the contract's: the source partition and offset that each row was read from."""
+IS_DELETE = "_is_delete"
+"""A column that batches of sector tables have besides: TRUE for a row that takes its key out of silver."""
 
 Step = Callable[[str], None]
 

@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
@@ -28,7 +29,11 @@ METADATA_KEY = "lake.offsets"
 COMPACT_EVERY = 50
 COMPACT_BYTES = 16 * 1024 * 1024
 """Hot files grow to this size: a larger target rewrites the same rows at every compaction (maintenance goes on)."""
-_WRITER = WriterProperties(compression="ZSTD", compression_level=1)
+FILE_BYTES = 8 * 1024 * 1024
+"""Files that one commit of many rows is cut into: to replace a row its whole file is written anew."""
+_GROUP_ROWS = 128 * 1024
+"""A look-up reads whole row groups: delta-rs's own million rows would be all of a file."""
+_WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=_GROUP_ROWS)
 
 
 class StaleOffsets(LakeError):
@@ -40,6 +45,7 @@ class Sink:
     """A table handle with the offsets it has committed; `app` ids are `<cluster>/<topic id>/<partition>`."""
 
     spec: TableSpec
+    path: Path
     table: DeltaTable
     compact_every: int = COMPACT_EVERY
     _offsets: dict[str, int | None] = field(default_factory=dict)
@@ -48,7 +54,7 @@ class Sink:
     @classmethod
     def open(cls, settings: Settings, spec: TableSpec, *, compact_every: int = COMPACT_EVERY) -> Sink:
         """Create or check the table and open it."""
-        return cls(spec, ensure_table(settings, spec), compact_every)
+        return cls(spec, settings.table_path(spec.layer, spec.name), ensure_table(settings, spec), compact_every)
 
     def refresh(self) -> None:
         """Read what others committed since; offsets are read again."""
@@ -70,8 +76,8 @@ class Sink:
         """Those of `ends` (app → next offset) that the table has not committed yet."""
         return {app: end for app, end in ends.items() if end > (self.committed(app) or 0)}
 
-    def properties(self, ends: Mapping[str, int]) -> CommitProperties:
-        """What a commit up to `ends` carries.
+    def properties(self, ends: Mapping[str, int], *, alone: bool = False) -> CommitProperties:
+        """What a commit up to `ends` carries; `alone`: it fails after any other commit that the handle does not know.
 
         Raises:
             StaleOffsets: an end lies below what the table holds; delta-rs itself would take it and go back.
@@ -85,6 +91,7 @@ class Sink:
         return CommitProperties(
             app_transactions=[Transaction(app, end) for app, end in sorted(ends.items())],
             custom_metadata={METADATA_KEY: json.dumps(dict(sorted(ends.items())))},
+            max_commit_retries=0 if alone else None,
         )
 
     def append(self, rows: pa.Table, ends: Mapping[str, int]) -> None:
@@ -96,7 +103,12 @@ class Sink:
         names = [f.name for f in self.table.schema().fields]
         properties = self.properties(ends)
         write_deltalake(
-            self.table, rows.select(names), mode="append", commit_properties=properties, writer_properties=_WRITER
+            self.table,
+            rows.select(names),
+            mode="append",
+            target_file_size=FILE_BYTES,
+            commit_properties=properties,
+            writer_properties=_WRITER,
         )
         self.moved(rows, ends)
 

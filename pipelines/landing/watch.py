@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cryptography.fernet import Fernet, MultiFernet
-
 from pipelines.contracts.registry import Registry
 from pipelines.gateway.objects import open_store
 from pipelines.landing.checks import Encrypt
@@ -14,7 +12,7 @@ from pipelines.runtime.settings import Settings
 
 def encryptor(settings: Settings) -> Encrypt:
     """Encrypts refused bytes and rows with the keys of the store of refused payloads."""
-    return MultiFernet([Fernet(key) for key in open_store(settings).keys]).encrypt
+    return open_store(settings).cipher.encrypt
 
 
 def flush_path(settings: Settings) -> Path:

@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from pipelines.contracts.registry import load_registry
 from pipelines.contracts.targets import kafka
 from pipelines.landing.drain import NotDrained, accept_loss, drain
+from pipelines.landing.removal import NotRemoved, Removal, ask, asked, committed, is_answered
 from pipelines.landing.status import TableStatus, read_status
 from pipelines.runtime.errors import LakeError
 
@@ -114,6 +115,47 @@ def test_of_two_landings_one_says_so_and_the_other_takes_over(city: Any, until: 
     more = _send_day(city, range(50, 100))
     _drain(city)
     _check(city, {name: truth[name] + more[name] for name in truth})
+
+
+def test_rows_leave_a_table_while_landing_writes_it(city: Any, until: Callable[..., Any]) -> None:
+    """Landing deletes what it is asked to, in silver and in a shared table, and goes on without reading anything again;
+    what it remembers of keys that are gone doubles nothing and loses nothing."""
+    process = city.start()
+    records = [city.raw(step) for step in range(20)]
+    for record in records:
+        city.clean(record)
+    city.flush()
+    _drain(city)
+    cutoff = records[10]["observed_at"]
+    instant = f"""arrow_cast('{cutoff}', 'Timestamp(Microsecond, Some("UTC"))')"""
+    removals = [
+        Removal("one", "silver.river_stage", f"observed_at < {instant}"),
+        Removal("two", "quality.outcome", "dataset = 'river_stage' AND raw_offset < 5"),
+        Removal("three", "silver.no_table_of_ours", "TRUE"),
+    ]
+    for removal in removals:
+        ask(city.settings, removal)
+    for removal in removals[:2]:
+        until(lambda removal=removal: is_answered(city.settings, removal))
+    assert asked(city.settings) == tuple(removals[2:]), "what another process holds is not this one's to answer"
+    silver = _table(city, "silver", "river_stage")
+    assert (silver.count(), _table(city, "quality", "outcome").count()) == (10, 15)
+    assert committed(silver, "one", 0) == silver.version()
+    ask(city.settings, Removal("four", "silver.river_stage", "no_such_column = 1"))
+    failed = Removal("four", "silver.river_stage", "")
+    with pytest.raises(NotRemoved, match="no_such_column"):
+        until(lambda: is_answered(city.settings, failed))
+    city.clean({**records[0], "disposition": "late"})
+    city.clean({**city.raw(15), "disposition": "corrected", "stage_m": 2.25})
+    city.clean(city.raw(30))
+    city.flush()
+    _drain(city)
+    rows = _table(city, "silver", "river_stage").to_pyarrow_table()
+    assert rows.num_rows == 12 and sorted(float(v) for v in rows["stage_m"].to_pylist()).count(2.25) == 1
+    process.terminate()
+    assert process.wait(30) == 0
+    told = process.stderr.read()
+    assert "rows removed" in told and "table failed" not in told and "shared tables failed" not in told
 
 
 def test_a_clean_topic_made_anew_is_read_from_its_beginning(city: Any, until: Callable[..., Any]) -> None:

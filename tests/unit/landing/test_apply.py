@@ -184,5 +184,12 @@ def test_a_later_reading_of_an_old_day_is_found_after_a_restart(
         events.reading("71518", step=1, raw_offset=21),
     ]
     results = land(settings, registry, "river_stage", [events.batch_of(dataset, again, 15)])
-    assert dict(results[0].counts) == {"inserted": 1, "updated": 1, "unchanged": 0, "quarantined": 0, "duplicate": 0}
+    assert dict(results[0].counts) == {
+        "inserted": 1,
+        "updated": 1,
+        "unchanged": 0,
+        "deleted": 0,
+        "quarantined": 0,
+        "duplicate": 0,
+    }
     assert Silver.open(settings, registry, dataset, None).sink.table.to_pyarrow_table().num_rows == 16

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -49,3 +50,23 @@ def test_leases_are_taken_all_or_none(settings: Settings) -> None:
         held.enter_context(lease(settings, "silver.new"))
         assert is_held(settings, "silver.new")
     assert not is_held(settings, "silver.new")
+
+
+def test_who_only_asks_takes_no_lease_from_the_one_who_starts(settings: Settings) -> None:
+    over = threading.Event()
+    asked: list[bool] = []
+
+    def ask() -> None:
+        while not over.is_set():
+            asked.append(is_held(settings, "silver.river_stage"))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for _ in range(300):
+            with lease(settings, "silver.river_stage"):
+                pass
+    finally:
+        over.set()
+        asking.join()
+    assert asked

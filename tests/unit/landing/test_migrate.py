@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,16 +19,19 @@ from deltalake import DeltaTable, write_deltalake
 
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
-from pipelines.ingestion.bronze import Bronze, Load
-from pipelines.ingestion.protect import refusal_schema
+from pipelines.ingestion.bronze import Bronze
+from pipelines.ingestion.judge import judge
+from pipelines.ingestion.protect import UNKNOWN, refusal_schema
+from pipelines.ingestion.staged import Load, Staged
 from pipelines.landing.apply import BatchResult, Quality, Silver, apply
 from pipelines.landing.migrate import TableDisagrees
-from pipelines.landing.resolve import EFFECT_NAMES
 from pipelines.landing.spec import TableSpec
 from pipelines.landing.tables import bronze_spec, ensure_table, silver_spec
 from pipelines.runtime.settings import Settings
 
 T0 = datetime(2025, 10, 27, tzinfo=UTC)
+KEPT = ("inserted", "updated", "unchanged")
+"""What can become of rows whose source deletes none."""
 
 
 def without(dataset: Dataset, *names: str) -> Dataset:
@@ -80,7 +84,7 @@ class Lake:
         batch = self.events.batch_of(dataset, rows, start=self.next)
         self.next += len(rows)
         result: BatchResult = apply(silver, Quality.open(self.settings), batch)
-        return {name: result.counts[name] for name in EFFECT_NAMES}
+        return {name: result.counts[name] for name in KEPT}
 
     def queue(self) -> list[Any]:
         rows = DeltaTable(str(self.settings.table_path("silver", "lane_minute"))).to_pyarrow_table().to_pylist()
@@ -194,15 +198,15 @@ def test_processes_that_open_a_table_at_once_add_its_columns_once(settings: Sett
     assert columns(DeltaTable(str(settings.table_path("silver", "lane_minute")))).count("queue_m") == 1
 
 
-def _load(bronze: Bronze, dataset: Dataset, folder: Path, number: int, rows: list[dict[str, Any]]) -> None:
-    """Stage rows as ingestion does and append them to bronze."""
+def _staged(dataset: Dataset, folder: Path, number: int, rows: list[dict[str, Any]]) -> Staged:
+    """Stage rows as ingestion does."""
     schema = pa.schema([pa.field(f.name, f.type.arrow) for f in dataset.fields])
     table = pa.Table.from_pylist(rows, schema=schema)
-    for name in refusal_schema().names:
+    for name in (*refusal_schema().names, UNKNOWN):
         table = table.append_column(name, pa.nulls(len(rows), pa.string()))
     path = folder / f"{number}.parquet"
-    pq.write_table(Load(number, f"run/{number}", T0, "synthetic").stamp(table), path)
-    bronze.append(path)
+    pq.write_table(Load(number, f"run/{number}", T0, "synthetic", None).stamp(table), path)
+    return Staged(path)
 
 
 def test_a_sector_table_is_read_again_into_its_new_column(
@@ -214,13 +218,15 @@ def test_a_sector_table_is_read_again_into_its_new_column(
     old = without(asset, "road_name")
 
     def load(dataset: Dataset, number: int) -> dict[str, int]:
-        bronze = Bronze(settings, dataset)
-        _load(bronze, dataset, tmp_path, number, [row])
-        silver = Silver.open(settings, registry, dataset, None)
+        bronze, silver = Bronze(settings, dataset), Silver.open(settings, registry, dataset, None)
+        staged = _staged(dataset, tmp_path, number, [row])
+        judged = judge(staged, silver)
+        bronze.append(staged, judged, silver)
+        counts = Counter(unchanged=int(judged.unchanged.sum()))
         quality = Quality.open(settings)
-        (batch,) = bronze.unapplied(silver.sink.committed(bronze.app) or 0)
-        counts = apply(silver, quality, batch).counts
-        return {name: counts[name] for name in EFFECT_NAMES}
+        for batch in bronze.unapplied(silver.sink.committed(bronze.app) or 0):
+            counts.update(apply(silver, quality, batch).counts)
+        return {name: counts[name] for name in KEPT}
 
     assert load(old, 1) == {"inserted": 1, "updated": 0, "unchanged": 0}
     assert load(asset, 2) == {"inserted": 0, "updated": 1, "unchanged": 0}
@@ -228,7 +234,7 @@ def test_a_sector_table_is_read_again_into_its_new_column(
     (landed,) = DeltaTable(str(settings.table_path("silver", "road_asset"))).to_pyarrow_table().to_pylist()
     assert landed["road_name"] == "Lê Lợi" and landed["asset_id"] == "A1"
     kept = DeltaTable(str(settings.table_path("bronze", "road_asset"))).to_pyarrow_table().sort_by("raw_offset")
-    assert kept["road_name"].to_pylist() == [None, "Lê Lợi", "Lê Lợi"]
+    assert kept["road_name"].to_pylist() == [None, "Lê Lợi"], "what says nothing new is stored once"
     assert columns(DeltaTable(str(settings.table_path("bronze", "road_asset"))))[-1] == "road_name"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,46 @@ def test_a_sector_row_is_updated_only_when_its_content_changed(registry: Registr
     assert final == table
     again, same = _run(dataset, rows, list(final.values()))
     assert same == final and set(again) <= {"unchanged"}
+
+
+@hypothesis_settings(max_examples=200, deadline=None)
+@given(
+    events=st.lists(st.tuples(st.sampled_from("ab"), PRICES, st.booleans()), max_size=14),
+    cuts=st.lists(st.integers(0, 14), max_size=3),
+)
+def test_a_deleted_row_is_gone_until_its_key_comes_back(registry: Registry, events: Any, cuts: list[int]) -> None:
+    dataset = registry.dataset("med_price")
+    rows = [_price(n, service, None if gone else price) for n, (service, price, gone) in enumerate(events)]
+    gone = [gone for _, _, gone in events]
+    content, table, expected = content_columns(dataset), {}, []
+    for row, deletes in zip(rows, gone, strict=True):
+        key = tuple(row[k] for k in dataset.key)
+        before = table.get(key)
+        if deletes:
+            expected.append("unchanged" if table.pop(key, None) is None else "deleted")
+            continue
+        if before is not None and all(row[c] == before[c] for c in content):
+            expected.append("unchanged")
+            continue
+        expected.append("inserted" if before is None else "updated")
+        table[key] = row
+    held: dict[Any, Any] = {}
+    effects = []
+    edges = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
+    for start, end in pairwise(edges):
+        batch, stored = rows[start:end], list(held.values())
+        found = resolve(dataset, _table(dataset, batch), _table(dataset, stored), np.array(gone[start:end], bool))
+        effects += [EFFECT_NAMES[e] for e in found.effects]
+        keys = [tuple(row[k] for k in dataset.key) for row in batch]
+        touched = [keys[i] for i in (*found.inserts, *found.updates, *found.deletes)]
+        assert len(set(touched)) == len(touched), "a key is written twice"
+        assert {keys[i] for i in (*found.updates, *found.deletes)} <= set(held)
+        assert not {keys[i] for i in found.inserts} & set(held)
+        held |= {keys[i]: batch[i] for i in (*found.inserts, *found.updates)}
+        for i in found.deletes:
+            del held[keys[i]]
+    assert effects == expected
+    assert held == table
 
 
 def _reading(arrival: int, place: int, revision: int, stage: Decimal) -> dict[str, Any]:
