@@ -161,7 +161,7 @@ def contracts(draw: st.DrawFn, kinds: tuple[str, ...] = KINDS) -> Generated:
         contract["qc"] = {"gross_range": draw(suspects(dictionary, key))}
     else:
         cursor = {"mode": "cursor", "cursor": event, "lag": "1 h"} if kind == "cursor" else {"mode": "snapshot"}
-        contract["sector"] = {"system": "postgres", "schema": "soyt", "table": word, "schedule": "0 2 * * *", **cursor}
+        contract["sector"] = {"source": "soyt", "schema": "soyt", "table": word, "schedule": "0 2 * * *", **cursor}
     files = {f"datasets/{domain}/{name}.yaml": contract, "fields.yaml": dictionary}
     if list_id:
         files["fields.yaml"] = dictionary | {
@@ -253,7 +253,8 @@ def load(one: Generated, folder: Path) -> Registry:
         ContractErrors: a validator refuses it.
     """
     schemas = folder / one.id / "schemas"
-    for path in ("systems.yaml", *(f"codelists/{name}.yaml" for name in LISTS), "codelists/wards.csv"):
+    lists = (*(f"codelists/{name}.yaml" for name in LISTS), "codelists/wards.csv")
+    for path in ("systems.yaml", "sources/soyt.yaml", *lists):
         (schemas / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(HOME / "schemas" / path, schemas / path)
     (schemas / "profiles.yaml").write_text("profiles: {}\n")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from pipelines.contracts.registry import Registry
@@ -24,7 +24,7 @@ from pipelines.contracts.targets import (
 
 
 class FileTarget(Protocol):
-    """A module of :mod:`pipelines.contracts.targets` whose output is committed.
+    """A module, as a rule of :mod:`pipelines.contracts.targets`, whose output is committed.
 
     ``FOLDERS``, relative to the project root, are those in which a generated file that nobody asks for is an orphan.
     """
@@ -63,18 +63,20 @@ TARGETS: tuple[FileTarget, ...] = (
 """Every target that writes files, in the order in which they are rendered; a new one is a line here."""
 
 FOLDERS: tuple[str, ...] = tuple(sorted({folder for target in TARGETS for folder in target.FOLDERS}))
-"""All folders with generated files."""
+"""All folders with generated files of these targets."""
 
 
-def render(registry: Registry) -> dict[str, str]:
+def render(registry: Registry, others: Iterable[FileTarget] = ()) -> dict[str, str]:
     """Every generated file of every target: path relative to the project root → text.
+
+    ``others`` are targets of packages that import this one.
 
     Raises:
         Untranslatable: a contract holds what a target cannot express.
         ValueError: two targets want the same path.
     """
     files: dict[str, str] = {}
-    for target in TARGETS:
+    for target in (*TARGETS, *others):
         for path, text in target.render(registry).items():
             if path in files:
                 raise ValueError(f"{target.TARGET} renders {path}, which another target renders too")

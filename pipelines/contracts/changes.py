@@ -99,6 +99,7 @@ class Kind(StrEnum):
     QC_CHANGED = "quality flags changed"
     RETENTION_SHORTENED = "retention shortened"
     RETENTION_LENGTHENED = "retention lengthened"
+    RETENTION_BY_CODE = "retention by code changed"
     SLA_CHANGED = "service level changed"
     RULE_ADDED = "quality rule added"
     RULE_REMOVED = "quality rule removed"
@@ -147,7 +148,9 @@ _BREAKING = frozenset(
 )
 # Not among them: WRITER_CHANGED, although a sender may be turned away. What only the platform may write was never
 # anybody's to send, and a hole must not stay open until a new major version has taken the old one's place. Nor
-# ROTATION_CHANGED: no view grants a token, so that only what lies in this repository could have joined by it.
+# ROTATION_CHANGED: no view grants a token, so that only what lies in this repository could have joined by it. Nor
+# RETENTION_BY_CODE: how long a kind of evidence may be kept is a limit from outside, which the code list says already;
+# rows beyond it cannot wait for a major version.
 _DOCUMENTATION = frozenset({Kind.TEXT_CHANGED, Kind.NOTE_CHANGED, Kind.ALIASES_CHANGED, Kind.FIELDS_REORDERED})
 _BUMPS = {Severity.BREAKING: Bump.MAJOR, Severity.COMPATIBLE: Bump.MINOR, Severity.DOCUMENTATION: Bump.PATCH}
 
@@ -436,6 +439,7 @@ def _retention(old: Dataset, new: Dataset) -> Iterator[Change]:
         if before != after:
             kind = Kind.RETENTION_SHORTENED if after < before else Kind.RETENTION_LENGTHENED
             yield Change(kind, f"retention.{layer}", shown(before), shown(after))
+    yield from _leaves(Kind.RETENTION_BY_CODE, "retention.by", old.retention.by, new.retention.by)
 
 
 _SOURCES: Mapping[str, Kind] = {

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pipelines.contracts.base import Duration, Model, Name
 from pipelines.contracts.errors import ContractError
 from pipelines.contracts.media_types import media_types
-from pipelines.contracts.model import Dataset, Duration, Model, Name, Text
+from pipelines.contracts.model import Dataset, Text
 
 if TYPE_CHECKING:
     from pipelines.contracts.registry import Registry

@@ -90,7 +90,7 @@ def _with_drafts(registry: Registry, drafts: Iterable[Draft]) -> Registry:
     datasets: list[Dataset] = []
     for source in sources.values():
         try:
-            datasets.append(resolve_dataset(source, dictionary))
+            datasets.append(resolve_dataset(source, dictionary, registry.sources_by_id))
         except ContractErrors as errors:
             findings.extend(errors.errors)
     if findings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from pipelines.contracts.model import Text
 
@@ -38,3 +38,12 @@ def words(value: timedelta) -> Text:
     """In words: ``10 phút``, ``10 minutes``."""
     number, unit = _largest(value)
     return Text(vi=f"{number} {unit[3]}", en=f"{number} {unit[4]}{'' if number == 1 else 's'}")
+
+
+def kept_from(kept: timedelta, now: datetime) -> datetime:
+    """The first instant that is still kept (UTC): rows before it are older than the contract's retention.
+
+    A whole day: what falls due does so at midnight UTC, so that a second look on one day finds nothing new, and a
+    table that lies by days loses whole files. A row stays up to a day longer than the contract says.
+    """
+    return (now.astimezone(UTC) - kept).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -10,9 +10,6 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     field_validator,
@@ -20,40 +17,11 @@ from pydantic import (
     model_validator,
 )
 
+from pipelines.contracts.base import Duration, Exact, Model, Name
+from pipelines.contracts.file_layout import FileLayout
 from pipelines.contracts.logical_types import LogicalType, parse
-from pipelines.contracts.names import identifier
+from pipelines.contracts.service_request import ServiceRequest
 
-_DURATION = re.compile(r"(\d+)\s*(s|min|h|d|months?|years?)\Z")
-_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "month": 30 * 86_400, "year": 365 * 86_400}
-
-
-def parse_duration(value: object) -> timedelta:
-    """Parse ``10 min``, ``24 h``, ``30 d``, ``10 years`` (a month counts 30, a year 365 days).
-
-    Raises:
-        ValueError: another form.
-    """
-    if isinstance(value, timedelta):
-        return value
-    match = _DURATION.match(str(value))
-    if not match:
-        raise ValueError(f"{value!r} is not a duration; write a whole number and s, min, h, d, months or years")
-    unit = match[2] if match[2] in {"s", "min", "h", "d"} else match[2].rstrip("s")
-    return timedelta(seconds=int(match[1]) * _SECONDS[unit])
-
-
-def _seconds(value: timedelta) -> str:
-    return f"{int(value.total_seconds())} s"
-
-
-def _decimal(value: object) -> Decimal:
-    """Read a limit exactly: through text, because 0.1 as a float is not 0.1."""
-    return value if isinstance(value, Decimal) else Decimal(str(value))
-
-
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(_seconds)]
-Exact = Annotated[Decimal, BeforeValidator(_decimal)]
-Name = Annotated[str, BeforeValidator(lambda v: identifier(str(v)))]
 Classification = Literal["open", "internal", "personal", "sensitive"]
 CLASSIFICATIONS: tuple[Classification, ...] = ("open", "internal", "personal", "sensitive")
 DataClass = Literal["common", "important", "core"]
@@ -69,16 +37,12 @@ def is_format(name: str) -> bool:
 
 KEYED_JOBS = ("flood", "transport", "camera")
 """Domains whose streams have a job of their own, with state per key: it tells duplicates and corrections in flight."""
+WHOLE_NUMBERS = ("integer", "bigint")
+"""The types of a cursor that counts and says no time."""
 SHARED_JOB = "city"
 """The job of every other stream: without state per key, so that a new contract touches nothing that runs."""
 SCENARIO_JOB = "scenarios"
 """The job that judges live datasets by rules, which are data: what it reads is not in its plan."""
-
-
-class Model(BaseModel):
-    """Base of everything in a schema file: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 class Text(Model):
@@ -192,6 +156,11 @@ class ContractField(FieldDefinition):
     required: bool = False
     references: Reference | None = None
 
+    @property
+    def source_name(self) -> str:
+        """What the source calls it: the clear value's name where the contract has a token."""
+        return self.tokenise.source if self.tokenise else self.name
+
 
 class FieldUse(Model):
     """What a dataset may say of a field beside its name; type and unit can never differ from the dictionary."""
@@ -233,8 +202,9 @@ class Stream(Model):
     @model_validator(mode="before")
     @classmethod
     def _takes_nothing(cls, given: object) -> object:
-        is_own = isinstance(given, dict) and given.get("written_by") == "platform"
-        return {"accepts": (), **given} if is_own and isinstance(given, dict) else given
+        if isinstance(given, dict) and given.get("written_by") == "platform":
+            return {"accepts": (), **given}
+        return given
 
     @model_validator(mode="after")
     def _one_way_in(self) -> Stream:
@@ -245,22 +215,110 @@ class Stream(Model):
         return self
 
 
-class Sector(Model):
-    """Where a sector table is read: by a cursor with a lag, or as a whole snapshot."""
+class Tolerance(Model):
+    """How much a load may do before it fails whole: break its contract with more than `refused_pct` of its rows, and
+    more than `refused_rows` of them, so that a night of few rows is not stopped by one; delete more than `deleted_pct`
+    of the rows that the table holds, and more than `deleted_rows` of them."""
 
-    system: Literal["postgres"]
-    schema_name: Name = Field(alias="schema")
+    refused_pct: float = Field(default=50, ge=0, le=100)
+    refused_rows: int = Field(default=100, ge=0)
+    deleted_pct: float = Field(default=20, ge=0, le=100)
+    deleted_rows: int = Field(default=100, ge=0)
+
+
+class Deletes(Model):
+    """How a row shows that its source has deleted it: its key is no longer there, or the field ``column`` says so,
+    being TRUE, or a time or day that is known. Written ``keys`` or ``{column: <field>}``."""
+
+    column: Name | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, given: object) -> object:
+        if given == "keys":
+            return {}
+        if isinstance(given, str) or given == {}:
+            raise ValueError(f"{given!r} tells no deleted rows; write `keys`, `{{column: <field>}}` or `none`")
+        return given
+
+    @model_serializer
+    def _short(self) -> str | dict[str, Any]:
+        return {"column": self.column} if self.column else "keys"
+
+    def __str__(self) -> str:
+        """Render as it is written in a contract."""
+        return f"{{column: {self.column}}}" if self.column else "keys"
+
+
+class Sector(Model):
+    """Where a sector table is read: by a cursor with a lag, or as a whole snapshot.
+
+    ``source`` is a file of ``schemas/sources``; without a ``schema`` the table is found in the one that its connection
+    opens. ``schedule`` is resolved: where the contract says none, it is that of the source. ``file`` is how the files
+    of a source without tables are written; each is the whole table (``snapshot``), or what changed in it (``changes``).
+    ``request`` is how a service is asked for it, for all of it (``snapshot``) or since the last time (``changes``).
+    ``table`` is then the name under which the sample keeps it. Without ``deletes`` a row that the source deletes stays.
+    ``deletes_every``: where changes are read by a cursor, the keys of the whole table are compared at most so often; at
+    each load when it is not said.
+    """
+
+    source: Name
+    schema_name: Name | None = Field(default=None, alias="schema")
     table: Name
-    mode: Literal["cursor", "snapshot"]
+    mode: Literal["cursor", "snapshot", "changes"]
     cursor: Name | None = None
+    file: FileLayout | None = None
+    request: ServiceRequest | None = None
     lag: Duration = timedelta(0)
     schedule: str
+    tolerance: Tolerance = Tolerance()
+    deletes: Deletes | None = None
+    deletes_every: Duration | None = None
+
+    @field_validator("deletes", mode="before")
+    @classmethod
+    def _none_deleted(cls, given: object) -> object:
+        return None if given == "none" else given
 
     @model_validator(mode="after")
     def _cursor_for_cursor(self) -> Sector:
         if (self.mode == "cursor") != (self.cursor is not None):
-            raise ValueError("mode cursor needs `cursor: <field>`, mode snapshot has none")
+            raise ValueError("mode cursor needs `cursor: <field>`, the other modes have none")
         return self
+
+    @model_validator(mode="after")
+    def _modes_of_services(self) -> Sector:
+        if self.request is None:
+            return self
+        if self.file is not None:
+            raise ValueError("a dataset is read out of files (`file`) or from a service (`request`), not both")
+        if (self.mode == "changes") != (self.request.since is not None) or self.mode == "cursor":
+            raise ValueError("a service with `since` has mode changes, one without mode snapshot")
+        return self
+
+    @model_validator(mode="after")
+    def _modes_of_files(self) -> Sector:
+        if self.file is None and self.request is None and self.mode == "changes":
+            raise ValueError("mode changes is for files and services; a table that tells its changes has a `cursor`")
+        if self.file is not None and self.mode == "cursor":
+            raise ValueError("a file has no cursor; each is the whole table (snapshot) or what changed in it (changes)")
+        if self.file is not None and self.file.name is None:
+            raise ValueError("`file` needs a `name` by which its files are known, for example DS_{yyyyMMdd}.xlsx")
+        return self
+
+    @property
+    def compares_keys(self) -> bool:
+        """Whether a row is deleted when the source no longer has its key."""
+        return self.deletes is not None and self.deletes.column is None
+
+    @property
+    def place(self) -> str:
+        """The table as people write it, with its schema, where it is said; what files are called; a service's path."""
+        if self.file is not None:
+            return str(self.file.name)
+        if self.request is not None:
+            return self.request.path
+        return f"{self.schema_name}.{self.table}" if self.schema_name else self.table
 
 
 class Derived(Model):
@@ -482,11 +540,21 @@ class Sla(Model):
     completeness_pct: Exact | None = None
 
 
+class RetentionBy(Model):
+    """Rows of some kinds go sooner: ``field`` holds a code of ``code_list``, whose column ``days`` says how long they
+    are kept. A row of no code, or of a code that is not listed, is kept as long as the others."""
+
+    field: Name
+    code_list: Name
+    days: Name
+
+
 class Retention(Model):
-    """How long each layer keeps rows."""
+    """How long each layer keeps rows; ``by`` shortens that of silver for some kinds of rows."""
 
     bronze: Duration
     silver: Duration
+    by: RetentionBy | None = None
 
 
 class RowCount(Model):
@@ -752,13 +820,19 @@ class Dataset(Model):
 
     @property
     def event_time(self) -> str | None:
-        """The field that says when it happened: a stream's event time, a cursor table's cursor."""
+        """The field that says when it happened: a stream's event time, a table's cursor unless it is a number."""
         timed = self.stream or self.derived
         if timed:
             return timed.event_time
         if self.mart:
             return self.mart.as_of
-        return self.sector.cursor if self.sector else None
+        return self.sector.cursor if self.sector and not self.cursor_counts else None
+
+    @property
+    def cursor_counts(self) -> bool:
+        """Whether the cursor of a sector table is a whole number: it says what is newer, but not when it happened."""
+        cursor = self.sector.cursor if self.sector else None
+        return cursor in self.has and self.field(str(cursor)).type.name in WHOLE_NUMBERS
 
     @property
     def is_sent(self) -> bool:

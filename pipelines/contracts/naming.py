@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.contracts.logical_types import LogicalType
 from pipelines.contracts.model import FieldDefinition
 from pipelines.contracts.names import IDENTIFIER
+from pipelines.contracts.registry import Registry
 from pipelines.contracts.validators import INSTANT_SUFFIXES, UNIT_SUFFIXES
 from pipelines.contracts.words import unwritten
 
@@ -123,3 +124,14 @@ def _lawful(name: str, kind: LogicalType) -> str:
     if kind.name == "boolean" and not re.match(r"(is|has)_", name):
         return f"is_{name[:60]}"
     return name if IDENTIFIER.match(name) else spelled(name)
+
+
+def likely_source(registry: Registry, owner: str, schema: str) -> tuple[str, str]:
+    """From which source a table of an agency is read, as far as one can tell, and what its author should know of it."""
+    own = [source.id for source in registry.sector_sources if source.agency == owner and source.is_database]
+    if not own:
+        name = spelled(owner)
+        return name, f"sector: {owner} has no database among the sources; write schemas/sources/{name}.yaml"
+    if len(own) == 1 or schema in own:
+        return (schema if schema in own else own[0]), ""
+    return own[0], f"sector: {own[0]} is the first of the sources of {owner}: {', '.join(own)}; choose"

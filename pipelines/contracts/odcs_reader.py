@@ -20,7 +20,7 @@ from pipelines.contracts.draft import Draft
 from pipelines.contracts.errors import ContractError, ContractErrors, Location
 from pipelines.contracts.logical_types import LogicalType, parse
 from pipelines.contracts.model import CLASSIFICATIONS, FieldDefinition, Rule
-from pipelines.contracts.naming import Vocabulary, proposed_entry, spelled, title_of
+from pipelines.contracts.naming import Vocabulary, likely_source, proposed_entry, spelled, title_of
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.source import SourceFile
 from pipelines.contracts.words import UNWRITTEN, unwritten
@@ -227,12 +227,16 @@ def _owner(root: _Node, custom: dict[str, tuple[Any, Location]], registry: Regis
     return guess
 
 
+_DATABASES = frozenset({"postgres", "postgresql", "mysql", "sqlserver", "oracle"})
+"""The standard's types of the databases that sector tables are read from."""
+
+
 def _server(root: _Node, notes: list[str]) -> tuple[str, str | None]:
     """Whether the data come as a stream or from a sector database, and that database's schema."""
     chosen: tuple[str, str | None] | None = None
     for node in root.nodes("servers"):
         kind = str(node.data.get("type", "")).lower()
-        if chosen is None and kind in {"postgres", "postgresql"}:
+        if chosen is None and kind in _DATABASES:
             chosen = "sector", node.text("schema")
         elif chosen is None and kind == "kafka":
             chosen = "stream", None
@@ -373,9 +377,11 @@ class _Reader:
                 self.notes.append(f"{self.node.where()}: a stream needs a required timestamp, so a table is assumed")
             latency = said.get("latency", "2 d")
             schedule = said.get("schedule") or _schedule(latency)
-            schema = self.shared.source_schema or self.shared.domain
+            schema = spelled(self.shared.source_schema or self.shared.domain)
             table = spelled(physical.rpartition(".")[2])
-            place = {"system": "postgres", "schema": spelled(schema), "table": table}
+            name, note = likely_source(self.shared.registry, self.shared.owner, schema)
+            self.notes += [note] if note else []
+            place = {"source": name, "schema": schema, "table": table}
             source = {"sector": {**place, "mode": "snapshot", "schedule": schedule}}
             self.notes.append(f"{self.node.where()}: how the table is read is not said by ODCS: look at `sector`")
         if "latency" not in said:
@@ -439,6 +445,8 @@ class _Reader:
                 contract[name] = value
             elif name == "written_by" and value in {"sources", "platform"} and "stream" in contract:
                 contract["stream"]["written_by"] = value
+            elif name == "retention_by" and isinstance(value, dict):
+                contract["retention"]["by"] = value
             elif name == "classification" and value in CLASSIFICATIONS:
                 contract["classification"] = max(value, contract["classification"], key=CLASSIFICATIONS.index)
             else:

@@ -25,7 +25,8 @@ from pipelines.contracts.model import (
     Systems,
 )
 from pipelines.contracts.scenario import Scenario
-from pipelines.contracts.source import SourceFile
+from pipelines.contracts.source import M, SourceFile
+from pipelines.contracts.sources import SectorSource
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,17 @@ class Registry:
     scenario_sources: Mapping[str, SourceFile] = field(default_factory=dict, repr=False)
     collectors: tuple[Collector, ...] = ()
     collector_sources: Mapping[str, SourceFile] = field(default_factory=dict, repr=False)
+    sector_sources: tuple[SectorSource, ...] = ()
+    sector_source_files: Mapping[str, SourceFile] = field(default_factory=dict, repr=False)
 
     @cached_property
     def _by_id(self) -> dict[str, Dataset]:
         return {dataset.id: dataset for dataset in self.datasets}
+
+    @cached_property
+    def sources_by_id(self) -> Mapping[str, SectorSource]:
+        """The sources of the sector databases by their ids."""
+        return {source.id: source for source in self.sector_sources}
 
     def dataset(self, dataset_id: str) -> Dataset:
         """The contract with this id.
@@ -113,6 +121,17 @@ class Registry:
         """Every dataset that is read from a sector database."""
         return tuple(d for d in self.datasets if d.sector)
 
+    def source_of(self, dataset: Dataset) -> SectorSource:
+        """The source from which a sector table is read.
+
+        Raises:
+            KeyError: the dataset is no sector table, or there is no such source; the message lists those there are.
+        """
+        name = dataset.sector.source if dataset.sector else ""
+        if name not in self.sources_by_id:
+            raise KeyError(f"no source {name!r}; there are: {', '.join(self.sources_by_id)}")
+        return self.sources_by_id[name]
+
     def marts(self) -> tuple[Dataset, ...]:
         """Every dataset that dbt builds."""
         return tuple(d for d in self.datasets if d.mart)
@@ -138,7 +157,8 @@ class Registry:
 
 
 def load_registry(schemas: Path) -> Registry:
-    """Load ``fields.yaml`` and what lies in ``codelists``, ``collectors``, ``datasets`` and ``scenarios`` beside it.
+    """Load ``fields.yaml`` and what lies in ``codelists``, ``collectors``, ``datasets``, ``scenarios`` and ``sources``
+    beside it.
 
     Raises:
         ContractErrors: every finding of every file, each with file and line; nothing is half loaded.
@@ -169,24 +189,17 @@ def load_registry(schemas: Path) -> Registry:
         except ContractErrors as errors:
             findings.extend(errors.errors)
 
-    collectors: dict[str, tuple[Collector, SourceFile]] = {}
-    for path in sorted((schemas / "collectors").glob("*.yaml")):
-        try:
-            source = SourceFile(path, schemas.parent)
-            collector = source.build(Collector, source.data, dataset=path.stem)
-            if path.stem != collector.id:
-                message = f"the file of {collector.id!r} is collectors/{collector.id}.yaml"
-                findings.append(ContractError(message, where=source.where("id"), dataset=collector.id))
-            collectors[collector.id] = (collector, source)
-        except ContractErrors as errors:
-            findings.extend(errors.errors)
+    collectors = _named_files(schemas, "collectors", Collector, findings)
+    sector_sources = _named_files(schemas, "sources", SectorSource, findings)
+    known: dict[str, SectorSource | None] = {p.stem: None for p in (schemas / "sources").glob("*.yaml")}
+    known |= {name: one for name, (one, _) in sector_sources.items()}
 
     datasets: dict[str, Dataset] = {}
     sources: dict[str, SourceFile] = {}
     for path in sorted((schemas / "datasets").rglob("*.yaml")):
         try:
             source = SourceFile(path, schemas.parent)
-            dataset = resolve_dataset(source, dictionary)
+            dataset = resolve_dataset(source, dictionary, known)
             findings.extend(_placement(dataset, source, path, datasets))
             datasets[dataset.id], sources[dataset.id] = dataset, source
         except ContractErrors as errors:
@@ -213,7 +226,29 @@ def load_registry(schemas: Path) -> Registry:
         scenario_sources=scenario_sources,
         collectors=tuple(collector for collector, _ in collectors.values()),
         collector_sources={name: source for name, (_, source) in collectors.items()},
+        sector_sources=tuple(one for one, _ in sector_sources.values()),
+        sector_source_files={name: source for name, (_, source) in sector_sources.items()},
     )
+
+
+def _named_files(
+    schemas: Path, folder: str, model: type[M], findings: list[ContractError]
+) -> dict[str, tuple[M, SourceFile]]:
+    """What lies in a folder of ``schemas``, by id: each file is named after the id that it holds."""
+    found: dict[str, tuple[M, SourceFile]] = {}
+    for path in sorted((schemas / folder).glob("*.yaml")):
+        try:
+            source = SourceFile(path, schemas.parent)
+            one = source.build(model, source.data, dataset=path.stem)
+        except ContractErrors as errors:
+            findings.extend(errors.errors)
+            continue
+        name = str(source.data["id"])
+        if path.stem != name:
+            message = f"the file of {name!r} is {folder}/{name}.yaml"
+            findings.append(ContractError(message, where=source.where("id"), dataset=name))
+        found[name] = (one, source)
+    return found
 
 
 def _placement(
@@ -261,8 +296,12 @@ def _fields(
     return resolved, findings
 
 
-def resolve_dataset(source: SourceFile, dictionary: Mapping[str, FieldDefinition]) -> Dataset:
-    """Build the dataset of one file, its fields joined with the dictionary.
+def resolve_dataset(
+    source: SourceFile, dictionary: Mapping[str, FieldDefinition], sources: Mapping[str, SectorSource | None]
+) -> Dataset:
+    """Build the dataset of one file: its fields joined with the dictionary, its schedule with that of its source.
+
+    ``sources`` holds None for a source whose own file has findings; a dataset that needs it adds none.
 
     Raises:
         ContractErrors: every finding of the file, each with its line.
@@ -271,7 +310,24 @@ def resolve_dataset(source: SourceFile, dictionary: Mapping[str, FieldDefinition
     fields, findings = _fields(source, source.data.get("fields"), dictionary, "fields", dataset_id)
     if findings:
         raise ContractErrors(findings)
-    return source.build(Dataset, {**source.data, "fields": fields}, dataset=dataset_id)
+    resolved = {"sector": _sector(source, sources, dataset_id)} if "sector" in source.data else {}
+    return source.build(Dataset, {**source.data, "fields": fields, **resolved}, dataset=dataset_id)
+
+
+def _sector(source: SourceFile, sources: Mapping[str, SectorSource | None], dataset: str) -> Any:
+    """The ``sector`` of a contract with the schedule of its source, where it says none."""
+    own = source.data["sector"]
+    name = own.get("source") if isinstance(own, dict) else None
+    if not isinstance(name, str):
+        return own
+    if name not in sources:
+        hint = f"write schemas/sources/{name}.yaml; there are: {', '.join(sorted(sources))}"
+        message, where = f"unknown source {name!r}", source.where("sector", "source")
+        raise ContractErrors([ContractError(message, where=where, dataset=dataset, hint=hint)])
+    found = sources[name]
+    if found is None:
+        raise ContractErrors([])
+    return {"schedule": found.schedule, **own}
 
 
 def resolve_scenario(source: SourceFile) -> Scenario:

@@ -18,7 +18,7 @@ import pyarrow.compute
 from pipelines.contracts.draft import Draft
 from pipelines.contracts.logical_types import LogicalType, parse
 from pipelines.contracts.model import CLASSIFICATIONS, FieldDefinition
-from pipelines.contracts.naming import Vocabulary, proposed_entry, spelled, title_of
+from pipelines.contracts.naming import Vocabulary, likely_source, proposed_entry, spelled, title_of
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.words import UNWRITTEN, unwritten
 
@@ -114,7 +114,7 @@ def scaffold(
     if event:
         contract |= _stream(event, key, registry, chosen, work.notes)
     else:
-        contract |= _sector(dataset_id, sampled, times, chosen, work.notes)
+        contract |= _sector(dataset_id, sampled, times, contract, registry, work.notes)
         needed |= {contract["sector"].get("cursor")} - {None}
     contract["fields"] = [{c.name: {"required": True}} if c.name in needed else c.name for c in work.columns]
     full = [c.name for c in work.columns if c.is_full and c.name not in needed]
@@ -314,12 +314,19 @@ def _cadence(event: _Column, entity: Sequence[_Column]) -> tuple[str, int]:
 
 
 def _sector(
-    dataset_id: str, sampled: Sampled, times: Sequence[_Column], domain: str, notes: list[str]
+    dataset_id: str,
+    sampled: Sampled,
+    times: Sequence[_Column],
+    contract: Mapping[str, Any],
+    registry: Registry,
+    notes: list[str],
 ) -> dict[str, Any]:
-    schema, table = sampled.place or (domain, dataset_id)
+    schema, table = sampled.place or (contract["domain"], dataset_id)
     if sampled.place is None:
         notes.append(f"sector: a file names no database; {schema}.{table} is where the table will be looked for")
-    sector: dict[str, Any] = {"system": "postgres", "schema": schema, "table": table}
+    source, note = likely_source(registry, contract["owner"], schema)
+    notes += [note] if note else []
+    sector: dict[str, Any] = {"source": source, "schema": schema, "table": table}
     cursor = next((c for c in times if _NAMED_CHANGE.search(c.name)), None)
     if cursor:
         sector |= {"mode": "cursor", "cursor": cursor.name, "lag": "1 h", "schedule": "0 * * * *"}

@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from pipelines.contracts.model import Duration, Exact, Model, Name, Text
+from pipelines.contracts.base import Duration, Exact, Model, Name
+from pipelines.contracts.model import Text
 
 ENTITY, WARD, CITY = "entity", "ward", "city"
 """Scopes that are no field: every series of facts by itself, by ward, the whole city at once."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pipelines.contracts.logical_types import LogicalType
 
 STRING, INTEGER, BIGINT = LogicalType("string"), LogicalType("integer"), LogicalType("bigint")
-TIMESTAMP = LogicalType("timestamp")
+TIMESTAMP, DOUBLE = LogicalType("timestamp"), LogicalType("double")
 
 ORIGINS = ("observed", "replay", "synthetic")
 """Where a row comes from; shown wherever the row is."""
@@ -32,7 +32,12 @@ REFUSALS = (
 
 ACCEPTED = ("on_time", "late", "corrected")
 DISPOSITIONS = (*ACCEPTED, "duplicate", "refused")
-EFFECTS = ("inserted", "updated", "unchanged", "quarantined")
+EFFECTS = ("inserted", "updated", "unchanged", "deleted", "quarantined")
+
+OPERATION = "lake_op"
+UPSERT, DELETE = "upsert", "delete"
+"""In bronze of a sector table: what a row asks of silver. A delete has its key, and what else the source still said; a
+row from before there were deletes has NULL, and is an upsert."""
 
 PROVENANCE: tuple[tuple[str, LogicalType], ...] = (
     ("origin", STRING),
@@ -65,6 +70,15 @@ BRONZE: tuple[tuple[str, LogicalType], ...] = (
 )
 """On every bronze row, beside ``payload`` (the bytes as they came)."""
 
+SECTOR_BRONZE: tuple[tuple[str, LogicalType], ...] = (
+    ("origin", STRING),
+    ("load_id", STRING),
+    ("unknown_json", STRING),
+    (OPERATION, STRING),
+)
+"""On bronze rows of sector tables, which have the contract's columns in place of a payload; ``unknown_json`` are the
+values of columns that the contract does not know, encrypted whatever the dataset: nobody has said yet what they are."""
+
 OUTCOME: tuple[tuple[str, LogicalType], ...] = (
     ("dataset", STRING),
     ("raw_partition", INTEGER),
@@ -96,3 +110,44 @@ DEAD_LETTER: tuple[tuple[str, LogicalType], ...] = (
     ("payload", STRING),
 )
 """``quality.dead_letter``: a record that could not be used; ``payload`` is the base64 of its bytes."""
+
+LOAD_RUN: tuple[tuple[str, LogicalType], ...] = (
+    ("run_id", STRING),
+    ("dataset", STRING),
+    ("source", STRING),
+    ("mode", STRING),
+    ("started_at", TIMESTAMP),
+    ("finished_at", TIMESTAMP),
+    ("rows_extracted", BIGINT),
+    ("inserted", BIGINT),
+    ("updated", BIGINT),
+    ("unchanged", BIGINT),
+    ("repeated", BIGINT),
+    ("deleted", BIGINT),
+    ("quarantined", BIGINT),
+    ("keys_compared", BIGINT),
+    ("staged_bytes", BIGINT),
+    ("extract_s", DOUBLE),
+    ("judge_s", DOUBLE),
+    ("bronze_s", DOUBLE),
+    ("silver_s", DOUBLE),
+    ("mark_before", BIGINT),
+    ("mark_after", BIGINT),
+    ("status", STRING),
+    ("error", STRING),
+    ("new_columns", STRING),
+    ("files", STRING),
+)
+"""``quality.load_run``: one row per load of a sector table, failed ones included."""
+
+FINDING: tuple[tuple[str, LogicalType], ...] = (
+    ("dataset", STRING),
+    ("owner", STRING),
+    ("kind", STRING),
+    ("subject", STRING),
+    ("detail", STRING),
+    ("state", STRING),
+    ("found_at", TIMESTAMP),
+    ("run_id", STRING),
+)
+"""``quality.finding``: what is to be mended at a sector source, a row when it is met and one when it no longer is."""

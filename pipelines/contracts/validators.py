@@ -8,10 +8,8 @@ in :mod:`pipelines.contracts.qc_validators`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
-from functools import cache
-from itertools import islice, pairwise
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 from pipelines.contracts import format_rules, qc_validators  # noqa: F401 - the latter registers its validators
 from pipelines.contracts.collectors import check_collectors
@@ -19,6 +17,7 @@ from pipelines.contracts.errors import ContractError, ContractErrors, Finding, L
 from pipelines.contracts.findings import VALIDATORS, field_pointer, validator
 from pipelines.contracts.model import (
     CLASSIFICATIONS,
+    WHOLE_NUMBERS,
     After,
     Comparison,
     Completeness,
@@ -29,6 +28,7 @@ from pipelines.contracts.model import (
     Product,
     RequiredTogether,
     Rule,
+    Sector,
     Share,
     Total,
     Unique,
@@ -36,6 +36,8 @@ from pipelines.contracts.model import (
 )
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.scenario_checks import check_scenarios
+from pipelines.contracts.schedules import CRON_HINT, longest_pause, times_of_day
+from pipelines.contracts.sources import DATABASES, INBOXES, SERVICES, SectorSource, check_sources
 from pipelines.contracts.targets.delta import arrow_schema, clean_schema
 from pipelines.contracts.targets.flink import ROWTIME
 from pipelines.contracts.targets.trino import LABEL_COLUMN, granted_columns, is_live
@@ -81,9 +83,12 @@ UNIT_SUFFIXES: dict[str, str] = {
 
 PERSONAL_DAYS = 7
 """A personal stream's topic and its copy in bronze keep rows no longer, so that an erasure has an end."""
-_SCHEDULE_RUNS = 1000
-_FRIDAY = datetime(2024, 3, 1)
-"""From here the runs of a schedule are looked at: a Friday, so that a free weekend is among the first of them."""
+
+CURSOR_TYPES = ("timestamp", "date", *WHOLE_NUMBERS)
+"""The types of which the newest value can be remembered and asked for."""
+
+TELLING_TYPES = ("boolean", "timestamp", "date")
+"""The types of which a value says that a row is deleted: TRUE, or when it was."""
 
 UNCHECKABLE = frozenset({"exists", "interval", "not", "null", "struct", "trim"})
 """Delta's Rust engine writes the check of a key without quotes, and reads these as SQL; found by trying every word."""
@@ -209,6 +214,29 @@ def protected_bronze_is_short(dataset: Dataset, registry: Registry) -> Iterator[
         yield Finding(message, pointer, f"write at most `bronze: {PERSONAL_DAYS} d`")
     elif dataset.sector and kept > dataset.retention.silver:
         yield Finding("keeps personal rows longer in bronze than in silver", pointer, "silver is the longest")
+
+
+@validator
+def shorter_retention_is_listed(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """`retention.by` names a text field, a code list and its column of days; no code is kept longer than silver."""
+    by, pointer = dataset.retention.by, ("retention", "by")
+    if by is None:
+        return
+    if not (dataset.stream or dataset.derived):
+        # A mart is built anew from its inputs, a source that still holds the row gives it again the next night.
+        yield Finding("`retention.by` is for live tables: from a source or a mart the rows come back", pointer)
+    if by.field not in dataset.has or dataset.field(by.field).type.name != "string":
+        yield Finding(f"`retention.by` needs a text field, {by.field!r} is none", (*pointer, "field"))
+    found = next((item for item in registry.code_lists if item.id == by.code_list), None)
+    column = next((item for item in found.columns if item.name == by.days), None) if found else None
+    if found is None or column is None or column.type.name != "integer":
+        yield Finding(f"{by.code_list}.{by.days} is no column of whole days in a code list", pointer)
+        return
+    for row in found.rows:
+        days = row[by.days]
+        if days is None or not 0 < days <= dataset.retention.silver.days:
+            message = f"{by.code_list} keeps {row[found.key]} for {days} days, silver {dataset.retention.silver.days}"
+            yield Finding(message, pointer)
 
 
 @validator
@@ -353,18 +381,121 @@ def times_agree(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
         yield Finding(message, ("stream", "rebuild"), f"write at most `rebuild: {PERSONAL_DAYS} d`")
 
 
-def _longest_pause(schedule: str) -> timedelta:
-    """The longest time between two runs of a cron line; ValueError when it is none, or names no day that comes."""
-    # One fixed time of the day moves all runs alike: most lines differ in nothing else, and counting runs is slow.
-    return _counted_pause(re.sub(r"^(?:[0-9]|[1-5][0-9]) (?:1?[0-9]|2[0-3]) ", "0 0 ", schedule))
+@validator
+def source_is_of_the_owner(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """A sector table is read from a database of the agency that owns it."""
+    if dataset.sector is None:
+        return
+    source, pointer = registry.source_of(dataset), ("sector", "source")
+    if source.agency != dataset.owner:
+        own = ", ".join(s.id for s in registry.sector_sources if s.agency == dataset.owner) or "none"
+        message = f"is owned by {dataset.owner}, but its source {source.id!r} is of {source.agency}"
+        yield Finding(message, pointer, f"sources of {dataset.owner}: {own}")
+    said, kinds = "names a table", DATABASES
+    if dataset.sector.file is not None:
+        said, kinds = "is written in files", INBOXES
+    elif dataset.sector.request is not None:
+        said, kinds = "is asked of a service", SERVICES
+    if source.kind not in kinds:
+        message = f"{said}, but its source {source.id!r} is of the kind {source.kind}"
+        hint = f"kinds for that: {', '.join(kinds)}; files are said in `file`, services in `request`"
+        yield Finding(message, pointer, hint)
 
 
-@cache
-def _counted_pause(schedule: str) -> timedelta:
-    from croniter import croniter  # type: ignore[import-untyped]
+@validator
+def files_are_told_apart(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """Headings and keys mean columns that are read, and no other dataset of a source has files of the same name."""
+    if dataset.sector is None:
+        return
+    read = {item.source_name for item in dataset.fields}
+    for part, said in (("file", dataset.sector.file), ("request", dataset.sector.request)):
+        for heading, column in said.columns.items() if said else ():
+            if column not in read:
+                message = f"{heading!r} means {column}, which is none of its columns"
+                yield Finding(message, ("sector", part, "columns", heading), f"its columns: {', '.join(sorted(read))}")
+    if dataset.sector.file is None:
+        return
+    for other in registry.sector_tables():
+        same = other.sector is not None and other.sector.source == dataset.sector.source and other.sector.file
+        if other.id != dataset.id and same and same.name == dataset.sector.file.name:
+            message = f"files called {same.name} are those of {other.id} already"
+            yield Finding(message, ("sector", "file", "name"), "give the files of each dataset a name of their own")
 
-    runs = list(islice(croniter(schedule, _FRIDAY).all_next(datetime), _SCHEDULE_RUNS))
-    return max((after - before for before, after in pairwise(runs)), default=timedelta.max)
+
+@validator
+def cursor_can_be_remembered(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """A cursor is a timestamp, a date or a whole number among the fields; only one that is a time has a lag."""
+    if dataset.sector is None or dataset.sector.cursor is None:
+        return
+    name, pointer = dataset.sector.cursor, ("sector", "cursor")
+    if name not in dataset.has:
+        yield Finding(f"cursor {name!r} is not among its fields", pointer, "list it under `fields`")
+        return
+    kind = dataset.field(name).type
+    if kind.name not in CURSOR_TYPES:
+        hint = f"allowed: {', '.join(CURSOR_TYPES)}; without such a field write `mode: snapshot`"
+        yield Finding(f"cursor {name!r} is a {kind}, which cannot say what is newer", pointer, hint)
+    elif dataset.cursor_counts and dataset.sector.lag:
+        hint = "leave `lag` out: each read begins with the newest number of the one before"
+        yield Finding(f"cursor {name!r} is a number, from which no lag of time can be taken", ("sector", "lag"), hint)
+
+
+@validator
+def whole_reads_keep_to_the_window(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """A table that is read as a whole is read in the window of its source; one with a cursor burdens nobody."""
+    if dataset.sector is None or dataset.sector.mode != "snapshot":
+        return
+    source, schedule = registry.source_of(dataset), dataset.sector.schedule
+    try:
+        outside = source.window.outside(schedule) if source.window else None
+    except ValueError:
+        return
+    if outside:
+        message = f"is read as a whole at {outside:%H:%M} ({schedule}), outside of the window {source.window}"
+        hint = f"read it in the window of schemas/sources/{source.id}.yaml, or by a cursor; times are those of Huế"
+        yield Finding(message, ("sector", "schedule"), hint)
+
+
+@validator
+def deletes_can_be_told(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """A field that says that a row is deleted is a truth value, a time or a day, and not always known; keys that are
+    compared apart from the rows are read in the window of their source."""
+    sector = dataset.sector
+    if sector is None:
+        return
+    pointer, every = ("sector", "deletes"), ("sector", "deletes_every")
+    if sector.deletes_every is not None and (sector.cursor is None or not sector.compares_keys):
+        hint = "leave it out, or write `deletes: keys` with `mode: cursor`"
+        yield Finding("`deletes_every` is for keys that are read apart from the rows", every, hint)
+    if sector.deletes is None:
+        return
+    name = sector.deletes.column
+    if name is None and sector.mode == "changes":
+        hint = "write `deletes: {column: <field>}`, or have whole tables delivered (`mode: snapshot`)"
+        yield Finding("files of changes do not say which keys there are", pointer, hint)
+    elif name is None:
+        yield from _keys_are_read(sector, registry.source_of(dataset), pointer)
+    elif name not in dataset.has:
+        hint = "list it under `fields`"
+        yield Finding(f"field {name!r}, which tells deleted rows, is not among its fields", (*pointer, "column"), hint)
+    elif dataset.field(name).type.name not in TELLING_TYPES:
+        hint = f"allowed: {', '.join(TELLING_TYPES)}; without such a field write `deletes: keys`"
+        message = f"field {name!r} is a {dataset.field(name).type}, which cannot say that a row is deleted"
+        yield Finding(message, (*pointer, "column"), hint)
+    elif dataset.field(name).required and dataset.field(name).type.name != "boolean":
+        message = f"field {name!r} is always known, so that every row would be a deleted one"
+        yield Finding(message, (*pointer, "column"), f"write `- {name}` under `fields`, without `required`")
+
+
+def _keys_are_read(sector: Sector, source: SectorSource, pointer: tuple[str, ...]) -> Iterator[Finding]:
+    """Keys alone are a read of the whole table: outside of the window a load leaves them out."""
+    try:
+        times = list(times_of_day(sector.schedule))
+    except ValueError:
+        return
+    if sector.cursor and source.window and not any(map(source.window.holds, times)):
+        message = f"is never read in the window {source.window}, outside of which no keys are compared"
+        yield Finding(message, pointer, f"let `schedule` reach the window of schemas/sources/{source.id}.yaml")
 
 
 @validator
@@ -374,10 +505,9 @@ def schedule_keeps_the_freshness(dataset: Dataset, registry: Registry) -> Iterat
         return
     pointer = ("sector", "schedule")
     try:
-        pause = _longest_pause(dataset.sector.schedule)
+        pause = longest_pause(dataset.sector.schedule)
     except ValueError as error:
-        hint = "write minute, hour, day, month and weekday, for example `0 2 * * *` for every night at two"
-        yield Finding(f"{dataset.sector.schedule!r} is no cron line: {error}", pointer, hint)
+        yield Finding(f"{dataset.sector.schedule!r} is no cron line: {error}", pointer, CRON_HINT)
         return
     if pause > dataset.sla.freshness:
         message = f"is read every {pause} at the longest, but promises to be at most {dataset.sla.freshness} old"
@@ -405,12 +535,15 @@ def inputs_exist(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
             yield Finding(f"input {name!r} does not exist", ("mart" if dataset.mart else "derived", "inputs"))
 
 
-def _cycle(start: str, edges: Mapping[str, set[str]]) -> tuple[str, ...]:
-    """The shortest way from ``start`` back to itself along ``edges``, both ends included; empty when there is none."""
+def _cycle(start: str, registry: Registry, edges: Callable[[Dataset], set[str]]) -> tuple[str, ...]:
+    """The shortest way from ``start`` back to itself along the datasets that ``edges`` names, both ends included; empty
+    when there is none."""
+    datasets = {d.id: d for d in registry.datasets}
     ways: list[tuple[str, ...]] = [(start,)]
     seen: set[str] = set()
     for way in ways:
-        for following in sorted(edges.get(way[-1], ())):
+        last = datasets.get(way[-1])
+        for following in sorted(edges(last) if last else ()):
             if following == start:
                 return (*way, start)
             if following not in seen:
@@ -422,11 +555,11 @@ def _cycle(start: str, edges: Mapping[str, set[str]]) -> tuple[str, ...]:
 @validator
 def references_form_no_circle(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
     """References between datasets lead to an end; a table may refer to itself (a tree of places, for example)."""
-    edges = {
-        d.id: {f.references.dataset for f in d.fields if f.references and f.references.dataset != d.id}
-        for d in registry.datasets
-    }
-    way = _cycle(dataset.id, edges)
+
+    def referenced(d: Dataset) -> set[str]:
+        return {f.references.dataset for f in d.fields if f.references and f.references.dataset != d.id}
+
+    way = _cycle(dataset.id, registry, referenced)
     for item in dataset.fields if way else ():
         if item.references and item.references.dataset == way[1]:
             hint = "let the child refer to its parent, and not the parent to its child"
@@ -437,8 +570,12 @@ def references_form_no_circle(dataset: Dataset, registry: Registry) -> Iterator[
 @validator
 def inputs_form_no_circle(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
     """A derived table or mart is not computed from itself, not even through others."""
-    parts = {d.id: d.derived or d.mart for d in registry.datasets}
-    way = _cycle(dataset.id, {name: set(part.inputs) for name, part in parts.items() if part})
+
+    def inputs(d: Dataset) -> set[str]:
+        part = d.derived or d.mart
+        return set(part.inputs) if part else set()
+
+    way = _cycle(dataset.id, registry, inputs)
     if way:
         hint = "a table is built from those before it; take one of these out of `inputs`"
         pointer = ("mart" if dataset.mart else "derived", "inputs")
@@ -543,7 +680,8 @@ def check_profiles(registry: Registry) -> Iterator[ContractError]:
 
 
 def check(registry: Registry) -> None:
-    """Run every validator over every dataset, the dictionary, the profiles, the collectors and the scenarios.
+    """Run every validator over every dataset, the dictionary, the profiles, the collectors, the sources and the
+    scenarios.
 
     Raises:
         ContractErrors: all findings at once.
@@ -552,6 +690,7 @@ def check(registry: Registry) -> None:
         *check_dictionary(registry),
         *check_profiles(registry),
         *check_collectors(registry),
+        *check_sources(registry),
         *check_scenarios(registry),
     ]
     for dataset in registry.datasets:

@@ -5,7 +5,7 @@ Everything is declared: SQL stays with the hand-written models, whose columns mu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
 from pipelines.contracts import system
@@ -280,7 +280,7 @@ def _macros(registry: Registry) -> str:
 
 def _streams(registry: Registry) -> Iterable[tuple[str, dict[str, str]]]:
     """Every stream → its event time and its periods in seconds, as SQL; one with quality tests has to be counted."""
-    counted = next((mart.mart.inputs for mart in registry.marts() if mart.id == QUALITY_MART and mart.mart), None)
+    counted = _inputs(registry, QUALITY_MART)
     for dataset in registry.streams():
         assert dataset.stream is not None
         if dataset.qc != Qc() and counted is not None and dataset.id not in counted:
@@ -297,9 +297,14 @@ def _streams(registry: Registry) -> Iterable[tuple[str, dict[str, str]]]:
         )
 
 
+def _inputs(registry: Registry, name: str) -> Sequence[str] | None:
+    # None where the registry, a cut of the catalogue, has no such mart.
+    return next((mart.mart.inputs for mart in registry.marts() if mart.id == name and mart.mart), None)
+
+
 def _neighbours(registry: Registry) -> Iterable[tuple[str, dict[str, str]]]:
     """Dataset and field of every neighbour test → its figures as SQL; an open end is NULL."""
-    computed = next((mart.mart.inputs for mart in registry.marts() if mart.id == NEIGHBOUR_MART and mart.mart), None)
+    computed = _inputs(registry, NEIGHBOUR_MART)
     for dataset in registry.streams():
         assert dataset.stream is not None
         needed = {dataset.id, *(f"code_{test.neighbours}" for test in dataset.qc.neighbour.values())}

@@ -48,8 +48,8 @@ def arrow_schema(dataset: Dataset, layer: str) -> pa.Schema:
         raise ValueError(f"{dataset.id} is derived: its inputs {', '.join(dataset.derived.inputs)} are in bronze")
     if layer == "bronze":
         payload = [pa.field("payload", pa.binary())] if dataset.stream else _own(dataset)
-        tail = [] if dataset.stream else [("origin", system.STRING), ("load_id", system.STRING)]
-        return pa.schema([*_columns(system.BRONZE), *_columns(tuple(tail)), *payload, _partition("received_date")])
+        tail = () if dataset.stream else system.SECTOR_BRONZE
+        return pa.schema([*_columns(system.BRONZE), *_columns(tail), *payload, _partition("received_date")])
     if layer != "silver":
         raise ValueError(f"a contract has tables in bronze and silver, not in {layer!r}")
     qc = system.QC if dataset.stream else ()

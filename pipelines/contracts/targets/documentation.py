@@ -12,7 +12,7 @@ from pipelines.contracts.catalogue import agency, basis_title, in_order, inputs,
 from pipelines.contracts.domains import domain_of
 from pipelines.contracts.markdown import escape, joined, names, section, table
 from pipelines.contracts.media_types import media_types
-from pipelines.contracts.model import QC_TESTS, ContractField, Dataset
+from pipelines.contracts.model import QC_TESTS, ContractField, Dataset, Deletes
 from pipelines.contracts.names import double_quote
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import markdown_file
@@ -99,14 +99,19 @@ def _facts(dataset: Dataset, registry: Registry) -> Iterator[tuple[str, str]]:
         if dataset.stream.device:
             yield "Thiết bị · Device", f"`{dataset.stream.device}`, đăng ký ở · registered in `{dataset.register}`"
     if dataset.sector:
-        schedule = f"`{dataset.sector.schema_name}.{dataset.sector.table}`, `{dataset.sector.schedule}`"
-        yield "Bảng nguồn, lịch đọc · Source table, schedule", schedule
+        source = registry.source_of(dataset)
+        yield "Hệ thống nguồn · Source system", f"{escape(both(source.title))} (`{source.id}`)"
+        yield "Bảng nguồn, lịch đọc · Source table, schedule", f"`{dataset.sector.place}`, `{dataset.sector.schedule}`"
+        if dataset.sector.deletes:
+            yield "Dòng nguồn đã xoá · Rows deleted at the source", _deletes(dataset.sector.deletes)
     yield "Độ tươi cam kết · Promised freshness", both(durations.words(dataset.sla.freshness))
     if dataset.sla.completeness_pct is not None:
         yield "Độ đầy đủ cam kết · Promised completeness", f"{dataset.sla.completeness_pct:f} %"
     if dataset.stream or dataset.sector:
         yield "Lưu ở bronze · Kept in bronze", both(durations.words(dataset.retention.bronze))
     yield f"Lưu ở {dataset.layer} · Kept in {dataset.layer}", both(durations.words(dataset.retention.silver))
+    if by := dataset.retention.by:
+        yield "Lưu ngắn hơn · Kept shorter", f"theo · by `{by.field}`: `{by.code_list}.{by.days}`"
     if dataset.personal_purpose:
         yield "Mục đích xử lý · Purpose of processing", escape(both(dataset.personal_purpose))
     for row in legal_bases(dataset, registry):
@@ -115,6 +120,12 @@ def _facts(dataset: Dataset, registry: Registry) -> Iterator[tuple[str, str]]:
         yield "Mục trong kế hoạch · Clauses", escape(", ".join(dataset.clauses))
     for number in dataset.systems:
         yield "Hệ thống · System", f"{number}. {escape(both(titles[number]))}"
+
+
+def _deletes(how: Deletes) -> str:
+    if how.column is None:
+        return "xoá khi nguồn không còn khoá · deleted when the source no longer has the key"
+    return f"xoá theo · deleted as `{how.column}` says"
 
 
 def _query(dataset: Dataset) -> str:

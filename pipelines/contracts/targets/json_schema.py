@@ -70,13 +70,13 @@ def record(dataset: Dataset, registry: Registry, codes: Codes) -> dict[str, Any]
 
     A protected dataset takes no field that it does not know: what is not needed is not to be sent.
     """
-    fields = {_sent_as(item): sent(dataset, item, registry, codes) for item in dataset.fields}
+    fields = {item.source_name: sent(dataset, item, registry, codes) for item in dataset.fields}
     schema: dict[str, Any] = {
         "title": both(dataset.title),
         "description": both(dataset.description.purpose),
         "type": "object",
         "properties": {**fields, "revision": REVISION},
-        "required": [_sent_as(item) for item in dataset.fields if item.required],
+        "required": [item.source_name for item in dataset.fields if item.required],
         "additionalProperties": not dataset.is_protected,
     }
     conditions = [_condition(dataset, rule) for rule in dataset.quality if isinstance(rule, RequiredTogether)]
@@ -167,10 +167,6 @@ def _code_component(code_list: CodeList, kind: LogicalType) -> str:
     return f"code_{code_list.id}" + ("_number" if kind.is_numeric else "")
 
 
-def _sent_as(item: ContractField) -> str:
-    return item.tokenise.source if item.tokenise else item.name
-
-
 def _known(kind: str, required: bool) -> dict[str, Any]:
     return {"type": kind if required else [kind, "null"]}
 
@@ -191,7 +187,7 @@ def _pattern(dataset: Dataset, item: ContractField) -> dict[str, Any]:
 
 
 def _condition(dataset: Dataset, rule: RequiredTogether) -> dict[str, Any]:
-    name, when = _sent_as(dataset.field(rule.field)), _sent_as(dataset.field(rule.when))
+    name, when = dataset.field(rule.field).source_name, dataset.field(rule.when).source_name
     return {
         "if": {"properties": {when: {"const": rule.equals}}, "required": [when]},
         "then": {"properties": {name: {"not": {"type": "null"}}}, "required": [name]},

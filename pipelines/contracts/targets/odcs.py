@@ -74,7 +74,7 @@ def contract(dataset: Dataset, registry: Registry) -> dict[str, Any]:
         "domain": dataset.domain,
         "tags": [source_kind(dataset), dataset.classification],
         "description": _description(dataset, registry),
-        "servers": list(servers(dataset)),
+        "servers": list(servers(dataset, registry)),
         "schema": [_table(dataset, registry)],
         "team": {"name": both(owner), "description": f"Chủ quản dữ liệu — data owner ({dataset.owner})"},
         "roles": list(roles(dataset)),
@@ -202,6 +202,7 @@ def _own_words(dataset: Dataset, registry: Registry) -> dict[str, Any]:
         "inputs": list(inputs(dataset)) or None,
         "writtenBy": dataset.stream.written_by if dataset.stream and not dataset.is_sent else None,
         "qc": dataset.qc.model_dump(mode="json", by_alias=True, exclude_defaults=True) or None,
+        "retentionBy": by.model_dump(mode="json") if (by := dataset.retention.by) else None,
         "supersedes": dataset.supersedes,
         "supersededBy": newer.id if newer else None,
     }

@@ -7,13 +7,43 @@ from datetime import timedelta
 from typing import Any
 
 from pipelines.contracts import durations
-from pipelines.contracts.model import Dataset
+from pipelines.contracts.model import Dataset, Sector
+from pipelines.contracts.registry import Registry
 from pipelines.contracts.rendering import number
+from pipelines.contracts.sources import SectorSource
 from pipelines.contracts.targets.kafka import raw_topic
 from pipelines.contracts.targets.trino import PUBLISHED, is_granted
+from pipelines.contracts.words import both
+
+_DATABASES: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "postgresql": ("postgresql", {"port": 5432, "database": "${SECTOR_DATABASE}"}),
+    # The standard knows it by the protocol that it speaks.
+    "mariadb": ("mysql", {"port": 3306, "database": "${SECTOR_DATABASE}"}),
+    "mssql": ("sqlserver", {"port": 1433, "database": "${SECTOR_DATABASE}"}),
+    "oracle": ("oracle", {"port": 1521, "serviceName": "${SECTOR_DATABASE}"}),
+}
+"""Kind of a source → the standard's word for it, and what a server of that type says beside its host."""
 
 
-def servers(dataset: Dataset) -> Iterator[dict[str, Any]]:
+def _sector(sector: Sector, source: SectorSource, owner: str) -> dict[str, Any]:
+    """Where a sector table is read: a database, or the place of its files."""
+    title, known = both(source.title), {"customProperties": list(custom({"source": source.id}))}
+    if sector.file is not None:
+        is_bucket = source.kind == "s3"
+        place = (
+            {"location": f"s3://${{SECTOR_BUCKET}}/{sector.place}"}
+            if is_bucket
+            else {"path": f"${{SECTOR_PATH}}/{sector.place}"}
+        )
+        said = {"type": "s3" if is_bucket else "local", "description": f"{title} ({owner}).", **place}
+        return {**said, "format": sector.file.format, **known}
+    kind, address = _DATABASES[source.kind]
+    schema = {"schema": sector.schema_name} if sector.schema_name else {}
+    description = f"{title} ({owner}), table {sector.table}."
+    return {"type": kind, "description": description, "host": "${SECTOR_HOST}", **address, **schema, **known}
+
+
+def servers(dataset: Dataset, registry: Registry) -> Iterator[dict[str, Any]]:
     """Where the data flow, come from and are queried; every address is a placeholder."""
     if dataset.topic:
         topics = [raw_topic(dataset), dataset.topic] if dataset.stream else [dataset.topic]
@@ -26,15 +56,8 @@ def servers(dataset: Dataset) -> Iterator[dict[str, Any]]:
             "customProperties": list(custom({"topics": [f"${{LAKE_NAMESPACE}}.{topic}" for topic in topics]})),
         }
     if dataset.sector:
-        yield {
-            "server": "sector",
-            "type": "postgresql",
-            "description": f"The sector database of {dataset.owner}, table {dataset.sector.table}.",
-            "host": "${SECTOR_HOST}",
-            "port": 5432,
-            "database": "${SECTOR_DATABASE}",
-            "schema": dataset.sector.schema_name,
-        }
+        source = registry.source_of(dataset)
+        yield {"server": "sector", **_sector(dataset.sector, source, dataset.owner)}
     if any(is_granted(item) for item in dataset.fields):
         yield {
             "server": "query",

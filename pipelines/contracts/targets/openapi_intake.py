@@ -70,7 +70,7 @@ def operation(dataset: Dataset) -> dict[str, Any]:
 
 def _body(dataset: Dataset, kind: str) -> dict[str, Any]:
     if kind == CSV:
-        names = ", ".join(item.tokenise.source if item.tokenise else item.name for item in dataset.fields)
+        names = ", ".join(item.source_name for item in dataset.fields)
         return {**_TEXT, "description": f"Dòng đầu là tên trường — The first line names fields: {names}"}
     if kind == NDJSON:
         return {**_TEXT, "description": "Mỗi dòng một bản ghi JSON — One JSON record a line"}

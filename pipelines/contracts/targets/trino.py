@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from pipelines.contracts import system
 from pipelines.contracts.model import CodeList, ContractField, Dataset
 from pipelines.contracts.names import double_quote, literal
 from pipelines.contracts.support import Refused, Support, elsewhere, flagged_elsewhere, native
@@ -142,12 +143,20 @@ def steward_views(catalog: str, protected: tuple[str, ...]) -> Mapping[str, str]
     an error message may quote a value. A job that was rebuilt refuses a record again: stewards see it once.
     """
     listed = ", ".join(literal(dataset) for dataset in protected)
-    detail = f"CASE WHEN dataset IN ({listed}) THEN NULL ELSE detail END AS detail" if protected else "detail"
+
+    def unless_protected(column: str) -> str:
+        return f"CASE WHEN dataset IN ({listed}) THEN NULL ELSE {column} END AS {column}" if protected else column
+
+    detail = unless_protected("detail")
+    loads = ", ".join(name if name != "error" else unless_protected(name) for name, _ in system.LOAD_RUN)
+    findings = ", ".join(name if name != "detail" else detail for name, _ in system.FINDING)
     provenance = "dataset, raw_partition, raw_offset, received_at"
     selected = {
         "verdict": "*",
         "result": "*",
         "outcome": "*",
+        "load_run": loads,
+        "finding": findings,
         "dead_letter": f"DISTINCT {provenance}, raw_topic, reason, {detail}",
         "quarantine": f"DISTINCT {provenance}, reason, {detail}",
     }
@@ -174,6 +183,8 @@ def catalog_views(catalog: str) -> Mapping[str, str]:
     """The catalogue tables that people read, table → DDL of its view ``live.catalog_<table>``."""
     selected = dict.fromkeys(CATALOG_TABLES, "*")
     selected["forecast_parameters"] = "*"
+    # Times and counts, never a value: who wants to know what is gone need not be able to read what was there.
+    selected["retention"] = "*"
     selected["cap_message"] = ", ".join(double_quote(column) for column in CAP_MESSAGE_COLUMNS)
     return {
         table: (

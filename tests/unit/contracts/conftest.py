@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.contracts.model import Dataset
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 
 ROOT = Path(__file__).parents[3]
 FEW = ("feedback_ticket", "flood_alert", "kpi_feedback_month", "river_stage")
@@ -21,12 +21,6 @@ FEW = ("feedback_ticket", "flood_alert", "kpi_feedback_month", "river_stage")
 
 Change = Callable[..., Registry]
 Edit = Callable[[str, str, str], None]
-
-
-@pytest.fixture(scope="session")
-def registry() -> Registry:
-    """Everything that the schemas of the city define."""
-    return load_registry(ROOT / "schemas")
 
 
 @pytest.fixture(scope="session")

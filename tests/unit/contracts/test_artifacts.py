@@ -11,6 +11,7 @@ import pytest
 from catalogue import city
 from ruamel.yaml import YAML
 
+from pipelines.commands.contracts import FOLDERS, OTHERS
 from pipelines.contracts import artifacts, build, rendering
 
 ROOT = Path(__file__).parents[3]
@@ -18,15 +19,16 @@ TEXT = f"# {artifacts.MARK}\nvalue: 1\n"
 
 
 def test_the_committed_files_are_those_of_the_contracts() -> None:
-    drift = artifacts.compare(ROOT, build.render(city()), build.FOLDERS)
+    drift = artifacts.compare(ROOT, build.render(city(), OTHERS), FOLDERS)
     assert not drift, f"run `lake contracts build`: {drift}"
 
 
 def test_two_builds_under_different_hash_seeds_are_equal() -> None:
     code = (
-        "import hashlib, pathlib; from pipelines.contracts.build import render; "
+        "import hashlib, pathlib; from pipelines.commands.contracts import OTHERS; "
+        "from pipelines.contracts.build import render; "
         "from pipelines.contracts.registry import load_registry; "
-        f"r = render(load_registry(pathlib.Path({str(ROOT / 'schemas')!r}))); "
+        f"r = render(load_registry(pathlib.Path({str(ROOT / 'schemas')!r})), OTHERS); "
         "print(hashlib.sha256(repr(sorted(r.items())).encode()).hexdigest())"
     )
     seen = {
@@ -75,8 +77,8 @@ def test_two_targets_cannot_want_one_path(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_every_generated_file_lies_in_a_folder_that_is_watched() -> None:
-    for path in build.render(city()):
-        assert any(path.startswith(f"{folder}/") for folder in build.FOLDERS), path
+    for path in build.render(city(), OTHERS):
+        assert any(path.startswith(f"{folder}/") for folder in FOLDERS), path
 
 
 TEXTS = [

@@ -28,14 +28,17 @@ from pipelines.contracts.model import (
     Completeness,
     ContractField,
     Dataset,
+    Deletes,
     Derived,
     Mart,
     Reference,
+    RetentionBy,
     RowCount,
     Sector,
     Stream,
     Text,
     Tokenise,
+    Tolerance,
 )
 from pipelines.contracts.registry import Registry
 
@@ -233,6 +236,12 @@ def test_a_dataset_that_changed(old: Edition, values: dict[str, Any], kind: Kind
         ("qc", {"gross_range": {}}, Kind.QC_CHANGED, COMPATIBLE),
         ("retention", {"silver": timedelta(days=1)}, Kind.RETENTION_SHORTENED, BREAKING),
         ("retention", {"bronze": timedelta(days=99)}, Kind.RETENTION_LENGTHENED, COMPATIBLE),
+        (
+            "retention",
+            {"by": RetentionBy(field="station_id", code_list="event_retention", days="retention_d")},
+            Kind.RETENTION_BY_CODE,
+            COMPATIBLE,
+        ),
         ("description", {"usage": "Otherwise."}, Kind.TEXT_CHANGED, DOCUMENTATION),
         ("title", {"vi": "Khác"}, Kind.TEXT_CHANGED, DOCUMENTATION),
     ],
@@ -246,6 +255,12 @@ def test_a_setting_that_changed(
 def test_settings_of_the_other_sources(registry: Registry) -> None:
     table = edition(registry, registry.dataset("road_asset"))
     assert _only(table, _part(table, "sector", schedule="0 3 * * *")) == (Kind.SECTOR_CHANGED, COMPATIBLE)
+    keys = _part(table, "sector", deletes=Deletes.model_validate("keys"))
+    assert [str(change) for change in changes(table, keys)] == ["sector.deletes sector setting changed: — → keys"]
+    assert _only(table, keys) == (Kind.SECTOR_CHANGED, COMPATIBLE)
+    assert _only(table, _part(table, "sector", tolerance=Tolerance(deleted_pct=50))) == (
+        Kind.SECTOR_CHANGED, COMPATIBLE
+    )  # fmt: skip
     derived = edition(registry, registry.dataset("flood_alert"))
     assert _only(derived, _part(derived, "derived", topic="alert.water")) == (Kind.TOPIC_CHANGED, BREAKING)
     assert _only(derived, _part(derived, "derived", inputs=("rain_gauge",))) == (Kind.DERIVED_CHANGED, COMPATIBLE)

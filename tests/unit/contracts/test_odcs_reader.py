@@ -18,6 +18,7 @@ from pipelines.commands.contracts import contracts_app
 from pipelines.contracts.changes import changes, edition
 from pipelines.contracts.draft import Draft, check_draft, contract_text
 from pipelines.contracts.errors import ContractErrors
+from pipelines.contracts.model import Dataset
 from pipelines.contracts.odcs_reader import read_odcs
 from pipelines.contracts.registry import Registry, resolve_dataset
 from pipelines.contracts.rendering import yaml_file
@@ -223,7 +224,7 @@ slaProperties: [{property: latency, value: 12, unit: h}]
     contract = draft.contract
     assert (contract["id"], contract["owner"], contract["partition"]) == ("vaccine_stock", "H57.YT", "counted_date")
     assert contract["sector"] == {
-        "system": "postgres", "schema": "soyt", "table": "vaccine_stock", "mode": "snapshot", "schedule": "0 * * * *",
+        "source": "soyt", "schema": "soyt", "table": "vaccine_stock", "mode": "snapshot", "schedule": "0 * * * *",
     }  # fmt: skip
     assert contract["sla"] == {"freshness": "12 h"} and "quality" not in contract
     assert {name: entry["type"] for name, entry in draft.fields.items()} == {
@@ -353,6 +354,10 @@ NOT_SAID = {
 when a dataset is filled."""
 
 
+def _resolved(source: SourceFile, registry: Registry) -> Dataset:
+    return resolve_dataset(source, registry.dictionary, {one.id: one for one in registry.sector_sources})
+
+
 @LAW
 @given(contracts())
 def test_any_contract_comes_back_from_its_odcs_form(one: Generated) -> None:
@@ -363,7 +368,7 @@ def test_any_contract_comes_back_from_its_odcs_form(one: Generated) -> None:
         folder = Path(name)
         draft = _one(folder, yaml_file(contract), registry)
         written = _file(folder, contract_text(draft), "contract.yaml")
-        found = resolve_dataset(SourceFile(written, folder), registry.dictionary)
+        found = _resolved(SourceFile(written, folder), registry)
     differences = changes(edition(registry, dataset), edition(registry, found))
     assert {change.kind.name for change in differences} <= NOT_SAID, list(map(str, differences))
 
@@ -390,6 +395,6 @@ def test_contracts_of_ours_come_back_from_their_odcs_form(tmp_path: Path, regist
         draft = _one(tmp_path, text, registry)
         assert not draft.fields, f"{dataset.id}: the dictionary has all of its fields"
         written = _file(tmp_path, contract_text(draft), "contract.yaml")
-        found = resolve_dataset(SourceFile(written, tmp_path), registry.dictionary)
+        found = _resolved(SourceFile(written, tmp_path), registry)
         differences = changes(edition(registry, dataset), edition(registry, found))
         assert {change.kind.name for change in differences} <= NOT_SAID, (dataset.id, list(map(str, differences)))

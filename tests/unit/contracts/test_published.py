@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from catalogue import city
 from typer.testing import CliRunner
 
 from pipelines.commands.contracts import contracts_app
@@ -36,7 +37,7 @@ def _refused(project: Path) -> str:
 
 
 def test_the_contracts_of_the_city_keep_what_was_published() -> None:
-    registry = load_registry(ROOT / "schemas")
+    registry = city()
     old = published.read(ROOT / published.FOLDER)
     compared = published.compare_all(old, published.editions(registry), datetime.now(UTC).date())
     found = published.problems(compared, registry)
@@ -44,7 +45,7 @@ def test_the_contracts_of_the_city_keep_what_was_published() -> None:
 
 
 def test_an_edition_reads_back_as_it_was_written(project: Path) -> None:
-    registry = load_registry(ROOT / "schemas")
+    registry = city()
     for one in published.editions(registry).values():
         path = project / published.path_of(one.dataset)
         path.parent.mkdir(parents=True, exist_ok=True)

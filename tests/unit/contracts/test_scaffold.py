@@ -261,7 +261,7 @@ def test_a_table_gives_its_key_its_types_and_its_cursor(engine: sa.Engine, regis
     contract = draft.contract
     assert contract["key"] == ["permit_id"]
     assert contract["sector"] == {
-        "system": "postgres", "schema": "main", "table": "permit", "mode": "cursor", "cursor": "updated_at",
+        "source": "hues", "schema": "main", "table": "permit", "mode": "cursor", "cursor": "updated_at",
         "lag": "1 h", "schedule": "0 * * * *",
     }  # fmt: skip
     assert {name: entry["type"] for name, entry in draft.fields.items()} == {
