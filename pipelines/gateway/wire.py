@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+_TEXT = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _ENCODE = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -63,10 +64,10 @@ def _render(value: Any) -> str:
         # str, not format 'f': a hostile 1E+999999999 must not be written out digit by digit.
         return str(value)
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{json.dumps(str(k), ensure_ascii=False)}:{_render(v)}" for k, v in value.items()) + "}"
+        return "{" + ",".join(f"{_TEXT(str(k))}:{_render(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(_render(v) for v in value) + "]"
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return _TEXT(value)
 
 
 def _no_constant(name: str) -> Any:

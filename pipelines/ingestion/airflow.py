@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG, Asset, AssetAlias, AssetAll, AssetAny
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk import DAG, Asset, AssetAlias, AssetAll, AssetAny, Connection, Param
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from airflow.timetables.assets import AssetOrTimeSchedule
 from airflow.timetables.trigger import CronTriggerTimetable, MultipleCronTriggerTimetable
 from pendulum import timezone
 
+from pipelines.ingestion.connections import variable_of
+from pipelines.ingestion.exits import REFUSED
 from pipelines.ingestion.plan import TIMEZONE, DagPlan, TaskPlan, is_due
 from pipelines.runtime.settings import Settings
 
@@ -23,6 +26,10 @@ SCHEDULES_VARIABLE = "LAKE_SCHEDULES"
 """`on` gives DAGs their schedules; otherwise they run when somebody asks, as in a demo or a drill."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.:+-]")
 _RUN_ID_LENGTH = 120
+_RUN_ID = rf"^[A-Za-z0-9_.:+-]{{1,{_RUN_ID_LENGTH}}}$"
+_BY_ITSELF = ("asset_triggered", "scheduled")
+"""The types of runs that nobody asked for. A backfill is no type of ours: a source is read as it is now, and a run
+under a past date would only say otherwise."""
 
 
 def asset(namespace: str, name: str) -> Asset:
@@ -43,11 +50,50 @@ def build_dag(plan: DagPlan, env: Mapping[str, str]) -> DAG:
         default_args={"owner": plan.owner, "do_xcom_push": False},
         tags=list(plan.tags),
         doc_md=plan.doc_md,
+        params=_params(plan),
+        allowed_run_types=[*_BY_ITSELF, "manual"],
     )
     tasks = {task.id: LakeOperator(task=task, namespace=namespace, dag=dag) for task in plan.tasks}
     for upstream, downstream in plan.edges:
         tasks[upstream].set_downstream(tasks[downstream])
     return dag
+
+
+def _params(plan: DagPlan) -> dict[str, Param]:
+    """What a run by hand may say, each checked before the run exists; what is left null is as in every other run."""
+    tables = sorted(name for task in plan.tasks for name in _tables(task, None))
+    asked = {
+        "run_id": _text("The lake's name of the run; repeating a run under its name changes nothing.", _RUN_ID),
+        "namespace": _text("Another namespace than the server's: a drill, a demo.", r"^[a-z][a-z0-9_]{0,30}$"),
+    }
+    if not tables:
+        return {**asked, "publish_by": _text("Who publishes.", r"^\S(.{0,98}\S)?$")}
+    return {
+        **asked,
+        "tables": Param(
+            None,
+            "Only these tables; none means all.",
+            type=["null", "array"],
+            items={"type": "string", "enum": tables},
+            examples=tables,
+            minItems=1,
+            uniqueItems=True,
+        ),
+        "outside_window": Param(
+            False, "Read a table as a whole outside of its source's window too: ask the agency first.", type="boolean"
+        ),
+        "announce": Param(None, "Tell by asset events of what was loaded.", type=["null", "boolean"]),
+    }
+
+
+def _text(description: str, pattern: str) -> Param:
+    return Param(None, description, type=["null", "string"], pattern=pattern)
+
+
+def _tables(task: TaskPlan, at: datetime | None) -> tuple[str, ...]:
+    """The tables that a task reads, those due at an instant or all."""
+    due = (name for name, cron in task.due if at is None or is_due(cron, at))
+    return tuple(name.rpartition("/")[2] for name in due)
 
 
 def _schedule(plan: DagPlan, namespace: str) -> Any:
@@ -60,7 +106,7 @@ def _schedule(plan: DagPlan, namespace: str) -> Any:
 
 
 class LakeOperator(BashOperator):  # type: ignore[misc]  # Airflow is not typed
-    """Runs one `lake` command in the namespace of the run, and tells of a changed table when that is the server's.
+    """Runs one `lake` command in the namespace of the run; its exit status says whether trying again is worth it.
 
     A run of another namespace (a drill, the demo) raises no asset event: it would start the city's warehouse.
     """
@@ -70,11 +116,19 @@ class LakeOperator(BashOperator):  # type: ignore[misc]  # Airflow is not typed
         command = shlex.join([str(Path(sys.prefix) / "bin" / "lake"), *task.argv])
         super().__init__(
             task_id=task.id,
+            task_display_name=task.title or task.id,
             # The values of a run reach the shell as variables, never as text.
             bash_command=f'exec {command} --run-id "$LAKE_RUN_ID"',
             append_env=True,
             retries=task.retries,
             retry_delay=task.retry_delay,
+            # Airflow adds up to as much again by the name of the task: sources that failed together do not come back
+            # together.
+            retry_exponential_backoff=2 if task.backs_off else 0,
+            max_retry_delay=task.longest_retry_delay,
+            pool=task.pool,
+            priority_weight=task.priority,
+            weight_rule="absolute",
             execution_timeout=task.timeout,
             doc_md=task.doc_md,
             inlets=[asset(namespace, name) for name in task.inlets],
@@ -85,27 +139,79 @@ class LakeOperator(BashOperator):  # type: ignore[misc]  # Airflow is not typed
         self.namespace = namespace
 
     def execute(self, context: Any) -> Any:
-        """Run the command; raises AirflowFailException for a conf that cannot be used."""
-        run = context["dag_run"]
+        """Run the command.
+
+        Raises:
+            AirflowFailException: a conf that cannot be used, or what trying again does not mend.
+            AirflowSkipException: nothing is due, asked for, or new.
+            AirflowException: the command failed; it may be tried again.
+        """
+        self.env = self.variables_of(context["dag_run"])
+        try:
+            super().execute(context)
+        except AirflowSkipException:
+            raise
+        except AirflowException as error:
+            command = self.subprocess_hook.sub_process
+            if command is not None and command.returncode == REFUSED:
+                raise AirflowFailException(
+                    "What failed is not mended by trying again; the lines above name it."
+                ) from error
+            raise
+
+    def variables_of(self, run: Any) -> dict[str, str]:
+        """Return the environment of the command in a run, passwords included.
+
+        Raises:
+            AirflowFailException: a conf that cannot be used.
+            AirflowSkipException: no table is due or asked for.
+        """
         conf: Mapping[str, Any] = run.conf or {}
         # An agency's DAG runs at the times of all of its tables; each table is read at its own.
         scheduled_at = run.run_after if run.run_type == "scheduled" else None
-        due = [name for name, cron in self.plan.due if scheduled_at is None or is_due(cron, scheduled_at)]
-        if self.plan.due and not due:
-            raise AirflowSkipException(f"no table of {self.dag_id} is read at this time")
+        tables = _chosen(self.plan, conf, scheduled_at)
+        if self.plan.due and not tables:
+            raise AirflowSkipException(f"no table of {self.task_id} is read in this run")
         settings = _settings(str(conf.get("namespace") or self.namespace))
-        self.env = {
+        announce = conf.get("announce")
+        is_told = settings.namespace == self.namespace and (announce is None or bool(announce))
+        return {
+            **connections_of(self.plan, settings),
             **settings.environment(),
             "LAKE_RUN_ID": run_id_of(conf, str(run.run_id)),
             "LAKE_PUBLISH_BY": str(conf.get("publish_by") or "airflow"),
-            "LAKE_DUE_AT": scheduled_at.isoformat() if scheduled_at else "",
+            "LAKE_TABLES": " ".join(tables) if scheduled_at or conf.get("tables") else "",
+            "LAKE_ANNOUNCE": _flag(is_told),
+            "LAKE_OUTSIDE_WINDOW": _flag(conf.get("outside_window") is True),
+            "LAKE_IF_NEWS": _flag(run.run_type in _BY_ITSELF),
         }
-        super().execute(context)
-        if bool(conf.get("announce", settings.namespace == self.namespace)) and settings.namespace == self.namespace:
-            for name in due:
-                alias = AssetAlias(name=f"{self.namespace}/{name}")
-                extra = {"run_id": self.env["LAKE_RUN_ID"]}
-                context["outlet_events"][alias].add(asset(self.namespace, name), extra=extra)
+
+
+def _chosen(plan: TaskPlan, conf: Mapping[str, Any], at: datetime | None) -> tuple[str, ...]:
+    """The tables that a run reads of a source: those that are due at an instant, or those that its conf asks for."""
+    asked: Iterable[str] | None = conf.get("tables")
+    return tuple(name for name in _tables(plan, at) if asked is None or name in asked)
+
+
+def _flag(value: bool) -> str:
+    """A switch as `lake` reads it of its environment; what is empty is not said."""
+    return "1" if value else ""
+
+
+def connections_of(plan: TaskPlan, settings: Settings) -> dict[str, str]:
+    """Return the connections by which a task's sources are read in a namespace, as variables of `lake`'s environment.
+
+    What Airflow does not have, or cannot read, is left out: `lake` says so for each table, in its own words and
+    without the password that Airflow's would quote.
+    """
+    found: dict[str, str] = {}
+    sample = settings.sector_sample
+    for name in (sample,) if sample and plan.connections else plan.connections:
+        try:
+            found[variable_of(name)] = Connection.get(name).as_json()
+        except (AirflowException, ValueError):
+            continue
+    return found
 
 
 def run_id_of(conf: Mapping[str, Any], dag_run_id: str) -> str:

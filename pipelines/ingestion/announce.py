@@ -1,13 +1,19 @@
-"""Tells Airflow which streamed tables have news, at most every five minutes, so that their marts are built again."""
+"""Tells Airflow which tables have news, so that their marts are built again: streams at most every five minutes, each
+sector table as soon as it is loaded, and its agency, which starts the warehouse, at most every quarter of an hour.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Mapping
+from datetime import timedelta
+from types import TracebackType
 
+from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
-from pipelines.ingestion.plan import asset_of
+from pipelines.ingestion.plan import asset_of, asset_of_agency
+from pipelines.ingestion.records import LoadRun
 from pipelines.landing.status import read_status
 from pipelines.runtime.airflow import AirflowClient, AirflowError
 from pipelines.runtime.errors import ServiceError
@@ -16,6 +22,9 @@ from pipelines.runtime.settings import Settings
 
 PERIOD_S = 300.0
 """A mart costs a minute of Spark: more news than this would only queue runs that read the same hour."""
+AGENCY_PERIOD = timedelta(minutes=15)
+"""Some tables are read every five minutes, and a run of the warehouse takes longer; what is loaded within this time
+after the last news of its agency is seen by the next run, at the latest by that of the hour."""
 _log = logging.getLogger(__name__)
 
 
@@ -58,3 +67,49 @@ def run(settings: Settings, registry: Registry, stop: threading.Event) -> None:
             if str(error) != silent:
                 _log.warning("Airflow was not told of new rows", extra={"error": str(error)})
             silent = str(error)
+
+
+class Loads:
+    """Tells Airflow of one agency's loads; use it as a context manager, whose end tells of the agency.
+
+    A load is none the worse when Airflow does not answer: that is said once, and the warehouse sees the rows by its
+    hourly run.
+    """
+
+    def __init__(self, settings: Settings, agency: str) -> None:
+        """Nothing is sent yet."""
+        self._settings, self._agency = settings, agency
+        self._client: AirflowClient | None = None
+        self._told = 0
+        self._is_deaf = False
+
+    def __enter__(self) -> Loads:
+        """Return this."""
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Tell of the agency, when one of its tables was loaded, and close the connection."""
+        if self._told:
+            self._send(asset_of_agency(self._agency), {"tables": self._told}, AGENCY_PERIOD)
+        if self._client is not None:
+            self._client.__exit__()
+
+    def tell(self, dataset: Dataset, result: LoadRun) -> None:
+        """Tell that a table was loaded."""
+        self._told += 1
+        counts = {"inserted": result.inserted, "updated": result.updated, "deleted": result.deleted}
+        counts["quarantined"] = result.quarantined
+        self._send(asset_of(dataset), {"run_id": result.run_id, **counts})
+
+    def _send(self, asset: str, extra: Mapping[str, object], pause: timedelta | None = None) -> None:
+        if self._is_deaf:
+            return
+        try:
+            if self._client is None:
+                self._client = AirflowClient(endpoints(self._settings).airflow)
+            self._client.post_asset_event(f"{self._settings.namespace}/{asset}", extra, pause=pause)
+        except (AirflowError, ServiceError) as error:
+            self._is_deaf = True
+            _log.warning("Airflow was not told of what was loaded", extra={"error": str(error)})

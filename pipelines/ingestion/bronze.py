@@ -1,16 +1,15 @@
 """Staged rows → bronze, with running offsets, and back as batches that silver has not seen.
 
-Two numbers ride in each bronze commit: the next raw offset (`ingest/<dataset>`, as in every other table) and the
-load's own number (`ingest/<dataset>/load`), by which a load that is handed over twice is recognised.
+Numbers ride in each bronze commit: the next raw offset (`ingest/<dataset>`, as in every other table), the load's own
+number (`…/load`), by which a load that is handed over twice is recognised, the mark up to which the source was read
+(`…/mark/<columns>`), and which file it was (`…/file/<columns>/<identity>`): they are stored together with the rows or
+not at all.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,40 +17,27 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
 
+from pipelines.contracts import system
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.targets import delta
+from pipelines.ingestion.judge import Judged, refusals
 from pipelines.ingestion.plan import sector_of
-from pipelines.ingestion.protect import DETAIL, REASON, ROW_JSON, refusal_schema
-from pipelines.landing.apply import PART, POSITION, Batch
+from pipelines.ingestion.protect import refusal_schema
+from pipelines.ingestion.reading import Delivered
+from pipelines.ingestion.staged import ORIGIN, RECEIVED_AT, Load, Staged, fingerprint
+from pipelines.landing.apply import IS_DELETE, PART, POSITION, Batch, Silver
+from pipelines.landing.arrow import Column, integers, keep, nulls, repeat
 from pipelines.landing.arrow import kernels as pc
-from pipelines.landing.arrow import repeat
 from pipelines.landing.sink import Sink
 from pipelines.landing.tables import bronze_spec
 from pipelines.runtime.settings import Settings
 
 BATCH_ROWS = 50_000
-LOAD_NUMBER, LOAD_ID, RECEIVED_AT, ORIGIN = ("lake_load_number", "load_id", "received_at", "origin")
-"""What a staged row carries of its load, so that a load finished after a crash is written as it was begun."""
+_APPLIED_BYTES = 64 * 1024 * 1024
+"""What silver takes in one commit, in memory. Rows differ by a factor of a hundred (a code, a parcel's boundary), so
+bytes are the bound and the number of rows follows."""
+_APPLIED_ROWS = 1_000_000
 RAW_PARTITION = 0
-
-
-@dataclass(frozen=True)
-class Load:
-    """One load: its number among the loads of the dataset, its id in bronze, when it began (UTC), and the origin."""
-
-    number: int
-    load_id: str
-    received_at: datetime
-    origin: str
-
-    def stamp(self, rows: pa.Table) -> pa.Table:
-        """Add the load's columns to a batch."""
-        count = rows.num_rows
-        stamped = rows.append_column(LOAD_NUMBER, repeat(self.number, count, pa.int64()))
-        stamped = stamped.append_column(LOAD_ID, repeat(self.load_id, count, pa.string()))
-        instant = repeat(self.received_at, count, pa.timestamp("us", tz="UTC"))
-        stamped = stamped.append_column(RECEIVED_AT, instant)
-        return stamped.append_column(ORIGIN, repeat(self.origin, count, pa.string()))
 
 
 class Bronze:
@@ -62,6 +48,7 @@ class Bronze:
         self.dataset = dataset
         self.sink = Sink.open(settings, bronze_spec(dataset))
         self.app = f"ingest/{dataset.id}"
+        self._columns = fingerprint(dataset)
         self._refusals = settings.lake_root / settings.namespace / "_loads" / dataset.id
 
     @property
@@ -74,22 +61,35 @@ class Bronze:
         """The number of the newest load, 0 before the first."""
         return self.sink.committed(f"{self.app}/load") or 0
 
-    def append(self, path: Path) -> int:
-        """Append a staged Parquet file in one commit, in batches of memory; returns the rows appended.
+    @property
+    def mark(self) -> int | None:
+        """Up to where the source was read with the contract's columns; None: with these it never was."""
+        return self.sink.committed(self._mark)
 
-        A load whose number is in the table already is left alone and counts 0.
+    def holds_file(self, identity: str) -> bool:
+        """Whether a file of this identity was loaded with the contract's columns."""
+        return self.sink.committed(self._file(identity)) is not None
+
+    def _file(self, identity: str) -> str:
+        return f"{self.app}/file/{self._columns}/{identity}"
+
+    @property
+    def _mark(self) -> str:
+        return f"{self.app}/mark/{self._columns}"
+
+    def append(self, staged: Staged, judged: Judged, silver: Silver) -> None:
+        """Append what is worth storing of a staged load in one commit, in chunks of memory.
+
+        A load that brings nothing, moves no mark and is of no file makes no commit.
         """
-        staged = pq.ParquetFile(path)
-        count = staged.metadata.num_rows
-        number = next(staged.iter_batches(batch_size=1, columns=[LOAD_NUMBER]))[0][0].as_py() if count else 0
-        if number <= self.last_load:
-            return 0
-        start = self.end
+        start, count = self.end, int(judged.stored.sum()) + judged.gone.num_rows
+        ends = {self.app: start + count, **self._ends(staged.number, staged.mark, staged.file)}
+        if not count and len(ends) == 2:
+            return
         # Before the commit: once the rows are in bronze, why they were refused must be known.
-        self._keep_refusals(staged, number, start)
+        self._keep_refusals(staged, judged, silver, start)
         schema = delta.arrow_schema(self.dataset, "bronze")
-        reader = pa.RecordBatchReader.from_batches(schema, self._shaped(staged, start, schema))
-        ends = {self.app: start + count, f"{self.app}/load": number}
+        reader = pa.RecordBatchReader.from_batches(schema, self._shaped(staged, judged, start, schema))
         table: DeltaTable = self.sink.table
         write_deltalake(
             table,
@@ -99,41 +99,56 @@ class Bronze:
             writer_properties=self.sink.writer_properties,
         )
         self.sink.refresh()
-        return count
 
-    def _shaped(self, staged: pq.ParquetFile, start: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def note(self, load: Load) -> None:
+        """Remember a load without a row."""
+        self.sink.append(self.sink.spec.schema.empty_table(), self._ends(load.number, load.mark, load.file))
+
+    def _ends(self, number: int, mark: int | None, file: Delivered | None) -> dict[str, int]:
+        """What a load is remembered by."""
+        ends = {f"{self.app}/load": number}
+        # The log knows no numbers below zero: cursors before 1970 are read again each time.
+        if mark is not None and mark > max(self.mark or 0, 0):
+            ends[self._mark] = mark
+        if file is not None:
+            ends[self._file(file.identity)] = number
+        return ends
+
+    def _shaped(self, staged: Staged, judged: Judged, start: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         sector = sector_of(self.dataset)
-        name = f"{sector.schema_name}.{sector.table}"
-        for batch in staged.iter_batches(batch_size=BATCH_ROWS):
-            rows = pa.Table.from_batches([batch])
+        source = f"{sector.source}/{staged.file.name}" if staged.file else sector.source
+        for operations, rows in _stored(staged, judged, schema):
             count = rows.num_rows
             keys = [pc.fill_null(pc.cast(rows[key], pa.string()), "") for key in self.dataset.key]
             offsets = pa.array(np.arange(start, start + count), pa.int64())
             start += count
             added = {
-                "raw_topic": repeat(f"sector.{name}", count, pa.string()),
+                "raw_topic": repeat(f"sector.{sector.place}", count, pa.string()),
                 "raw_partition": repeat(RAW_PARTITION, count, pa.int32()),
                 "raw_offset": offsets,
                 "record_key": pc.binary_join_element_wise(*keys, "|"),
-                "source": repeat(f"{sector.system}:{self.dataset.owner}", count, pa.string()),
+                "source": repeat(source, count, pa.string()),
+                system.OPERATION: operations,
                 "received_date": pc.cast(pc.cast(rows[RECEIVED_AT], pa.timestamp("us")), pa.date32(), safe=False),
             }
             columns = [added[field.name] if field.name in added else rows[field.name] for field in schema]
             yield from pa.table(columns, schema=schema).to_batches()
 
-    def _keep_refusals(self, staged: pq.ParquetFile, number: int, start: int) -> None:
+    def _keep_refusals(self, staged: Staged, judged: Judged, silver: Silver, start: int) -> None:
         """Put the refused rows of a load beside the table until they are in quarantine; atomic."""
-        parts = []
-        for batch in staged.iter_batches(batch_size=BATCH_ROWS, columns=[REASON, DETAIL, ROW_JSON]):
-            rows = pa.Table.from_batches([batch])
-            offsets = pa.array(np.arange(start, start + rows.num_rows), pa.int64())
-            start += rows.num_rows
-            parts.append(rows.append_column("raw_offset", offsets).filter(pc.is_valid(rows[REASON])))
+        parts = [self.refusals().slice(0, 0)]
+        for place, chunk in staged.chunks():
+            found = refusals(chunk, judged.doubled[place], judged.told[place], silver)
+            stored = judged.stored[place]
+            offsets = start + np.cumsum(stored) - 1
+            start += int(stored.sum())
+            numbers = pa.array(offsets[integers(found["position"])], pa.int64())
+            parts.append(found.drop_columns("position").append_column("raw_offset", numbers))
         refused = pa.concat_tables(parts)
         if not refused.num_rows:
             return
         self._refusals.mkdir(parents=True, exist_ok=True)
-        target = self._refusals / f"{number}.parquet"
+        target = self._refusals / f"{staged.number}.parquet"
         temporary = target.with_suffix(".new")
         pq.write_table(refused, temporary)
         os.replace(temporary, target)
@@ -157,12 +172,31 @@ class Bronze:
         source = self.sink.table.to_pyarrow_dataset()
         offset = pads.field("raw_offset")
         own = [field.name for field in self.dataset.fields]
-        wanted = [*own, ORIGIN, RECEIVED_AT, "raw_partition", "raw_offset"]
-        for low in range(start, end, BATCH_ROWS):
-            high = min(low + BATCH_ROWS, end)
+        wanted = [*own, ORIGIN, RECEIVED_AT, "raw_partition", "raw_offset", system.OPERATION]
+        low, step = start, BATCH_ROWS
+        while low < end:
+            high = min(low + step, end)
             rows = source.to_table(columns=wanted, filter=(offset >= low) & (offset < high)).sort_by("raw_offset")
             count = rows.num_rows
-            rows = rows.append_column("revision", repeat(0, count, pa.int32()))
+            if count:
+                step = min(max(_APPLIED_BYTES * count // rows.nbytes, 1), _APPLIED_ROWS)
+            rows = rows.append_column(IS_DELETE, pc.fill_null(pc.equal(rows[system.OPERATION], system.DELETE), False))
+            rows = rows.drop_columns([system.OPERATION]).append_column("revision", repeat(0, count, pa.int32()))
             rows = rows.append_column("disposition", repeat("on_time", count, pa.string()))
             rows = rows.append_column(PART, rows["raw_partition"]).append_column(POSITION, rows["raw_offset"])
             yield Batch(rows, {RAW_PARTITION: self.app}, {RAW_PARTITION: high})
+            low = high
+
+
+def _stored(staged: Staged, judged: Judged, schema: pa.Schema) -> Iterator[tuple[Column, pa.Table]]:
+    """The rows that go to bronze, with what each asks of silver: those of the load, then the keys that are gone."""
+    for place, chunk in staged.chunks():
+        stored = judged.stored[place]
+        deletes = pa.array(judged.deleted[place][stored])
+        yield pc.if_else(deletes, system.DELETE, system.UPSERT), keep(chunk, stored)
+    load = staged.load
+    for start in range(0, judged.gone.num_rows, BATCH_ROWS):
+        rows = load.stamp(judged.gone.slice(start, BATCH_ROWS))
+        for name in set(schema.names) - set(rows.column_names):
+            rows = rows.append_column(name, nulls(rows.num_rows, schema.field(name).type))
+        yield repeat(system.DELETE, rows.num_rows, pa.string()), rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipelines.ingestion.plan import WAREHOUSE, DagPlan
+from pipelines.ingestion.plan import MAINTENANCE, WAREHOUSE, DagPlan
 from pipelines.runtime.airflow import AirflowClient, DagRun, Progress, silent
 
 
@@ -27,7 +27,7 @@ def run_everything(
     Raises:
         AirflowError: as :meth:`pipelines.runtime.airflow.AirflowClient.wait`.
     """
-    plans = tuple(plans)
+    plans = tuple(plan for plan in plans if plan.id != MAINTENANCE)
     name = f"{namespace}.{run_id}"
     conf = {"run_id": run_id, "namespace": namespace, "publish_by": publish_by, "announce": False}
     client.wait_for_dags((plan.id for plan in plans), timeout_s=timeout_s)

@@ -1,59 +1,66 @@
-"""dlt reads a sector table in Arrow batches, remembers the cursor, and keeps an unfinished load for the next run.
-
-Every value is read as PostgreSQL's own text form: a date in the year 20025 or a NaN is then one bad row, found by
-:mod:`pipelines.ingestion.protect`, and not the end of the load. Personal values are tokens before dlt writes anything.
+"""dlt takes the batches of a read and keeps an unfinished load for the next run; how far the source was read is not its
+to know, but stands with the rows in bronze. Personal values are tokens before dlt writes anything.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import sqlalchemy as sa
 
 from pipelines.contracts.model import Dataset
-from pipelines.contracts.targets.delta import arrow_schema
-from pipelines.ingestion.plan import sector_of
-from pipelines.ingestion.source import source_columns
+from pipelines.ingestion.staged import FORM, fingerprint
+from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
 if TYPE_CHECKING:
     import dlt
 
-BATCH_ROWS = 50_000
-CURSOR = "lake_cursor"
-"""The extra column that dlt remembers; it never passes the database's clock, see :func:`_query`."""
 _SINK = "bronze"
 Protect = Callable[[pa.Table], pa.Table]
 Sink = Callable[[Path], None]
 
 
-def extract(settings: Settings, dataset: Dataset, engine: sa.Engine, protect: Protect, sink: Sink) -> None:
-    """Read what is new (cursor with lag) or everything (snapshot) and hand it to `sink` as one Parquet file.
+def stage(
+    settings: Settings,
+    dataset: Dataset,
+    batches: Iterable[pa.RecordBatch],
+    protect: Protect,
+    behind: Iterable[pa.Table] = (),
+) -> None:
+    """Take a read to its end and keep it for :func:`finish_pending`; of one that breaks off nothing is kept.
 
-    `protect` turns each batch of text columns (named as the source's, plus CURSOR) into what may be stored. An
-    empty read calls `sink` not at all. The cursor moves when the read is staged; the staged file stays until
-    `sink` returned, and :func:`finish_pending` hands it over again after a crash.
+    `protect` turns each batch into what may be stored; `behind` are read when the batches have ended, and may be stored
+    as they are. When this returns, the source is needed no more.
 
     Raises:
-        Exception: whatever `protect` or `sink` raised; SQLAlchemy's errors of the database.
+        Exception: whatever `batches`, `protect` or `behind` raised.
     """
-    guarded = _Sink(sink)
-    _run(_pipeline(settings, dataset, guarded), guarded, _rows(dataset, engine, protect))
+    rows = _rows(dataset, batches, protect, behind)
+    pipeline = _pipeline(settings, dataset, _Sink(_nowhere))
+    with _own_errors():
+        pipeline.extract(rows)
 
 
 def finish_pending(settings: Settings, dataset: Dataset, sink: Sink) -> bool:
-    """Hand over the load that an earlier run staged but did not finish; returns whether there was one."""
+    """Hand over the load that was staged, by this run or one that did not finish; returns whether there was one.
+
+    It stays until `sink` returned, and is handed over again after a crash.
+
+    Raises:
+        Exception: whatever `sink` raised.
+    """
     guarded = _Sink(sink)
     pipeline = _pipeline(settings, dataset, guarded)
     if not pipeline.has_pending_data:
         return False
-    _run(pipeline, guarded, None)
+    with _own_errors(guarded):
+        pipeline.run(None)
     return True
 
 
@@ -73,23 +80,29 @@ class _Sink:
     def take(self, path: Path) -> None:
         try:
             self.sink(path)
-        except Exception as error:  # kept whole and raised again by _run
+        except Exception as error:  # kept whole and raised again by _own_errors
             self.error = error
             raise
 
 
-def _run(pipeline: dlt.Pipeline, sink: _Sink, rows: Any) -> None:
+def _nowhere(path: Path) -> None:
+    raise AssertionError(f"{path.name} is only staged")
+
+
+@contextmanager
+def _own_errors(sink: _Sink | None = None) -> Iterator[None]:
+    """Raise what happened below dlt, and not what dlt makes of it."""
     from dlt.pipeline.exceptions import PipelineStepFailed
 
     try:
-        pipeline.run(rows)
+        yield
     except PipelineStepFailed as failure:
-        raise sink.error or _root_cause(failure) from None
+        raise (sink.error if sink else None) or _root_cause(failure) from None
 
 
 def _root_cause(error: BaseException) -> BaseException:
-    """Return the first error of a chain: dlt wraps what happened in two or three of its own."""
-    while (cause := error.__cause__ or error.__context__) is not None and not isinstance(error, sa.exc.SQLAlchemyError):
+    """Return the error below dlt's own: ours, or the first of the chain."""
+    while (cause := error.__cause__ or error.__context__) is not None and not isinstance(error, LakeError):
         error = cause
     return error
 
@@ -101,7 +114,7 @@ def _root(settings: Settings) -> Path:
 def _pipeline(settings: Settings, dataset: Dataset, sink: _Sink) -> dlt.Pipeline:
     """Open the dataset's pipeline; other columns get a new one, which reads the table from the beginning."""
     root = _root(settings)
-    name = f"{dataset.id}-{_fingerprint(dataset)}"
+    name = f"{dataset.id}-{fingerprint(dataset)}-{FORM}"
     for old in root.glob(f"{dataset.id}-*"):
         if old.name != name:
             # Staged rows of an older contract: the whole table is read again, and personal text must not lie about.
@@ -125,13 +138,6 @@ def _pipeline(settings: Settings, dataset: Dataset, sink: _Sink) -> dlt.Pipeline
     return dlt.pipeline(name, pipelines_dir=str(root), destination=destination, dataset_name=dataset.id)
 
 
-def _fingerprint(dataset: Dataset) -> str:
-    """Changes with what is read and stored: columns and types, in whatever order. Their titles stand in the schema too,
-    and better words are no reason to read a table again."""
-    stored = sorted((field.name, str(field.type)) for field in arrow_schema(dataset, "bronze"))
-    return hashlib.sha256(f"{sorted(source_columns(dataset))}{stored}".encode()).hexdigest()[:8]
-
-
 def _configure(settings: Settings) -> None:
     """Tell dlt to phone nobody, to keep no loaded data, and to leave retries and secrets to us.
 
@@ -148,69 +154,18 @@ def _configure(settings: Settings) -> None:
     )
 
 
-def _rows(dataset: Dataset, engine: sa.Engine, protect: Protect) -> Any:
-    """The dlt resource: the table's batches, protected."""
+def _rows(dataset: Dataset, batches: Iterable[pa.RecordBatch], protect: Protect, behind: Iterable[pa.Table]) -> Any:
+    """The dlt resource: the batches, protected, and what comes behind them."""
     import dlt
-    from dlt.sources.sql_database import sql_table
 
-    sector = sector_of(dataset)
-    incremental: Any = None
-    if sector.cursor:
-        incremental = dlt.sources.incremental(
-            CURSOR,
-            lag=sector.lag.total_seconds(),
-            on_cursor_value_missing="include",
-            # Without keys dlt keeps no hashes of rows in its state; what is read twice ends as `unchanged`.
-            primary_key=(),
-        )
-    columns = source_columns(dataset)
-    base: list[sa.Table] = []
+    def protected() -> Iterator[pa.Table]:
+        for batch in batches:
+            yield protect(pa.Table.from_batches([batch]))
+        yield from behind
 
-    def as_text(table: sa.Table) -> sa.Subquery:
-        base.append(table)
-        return _query(table, columns, sector.cursor, None).subquery("source")
-
-    def query(_select: Any, _source: Any, cursor: Any = None, _engine: Any = None) -> Any:
-        since = cursor.get_current_range()[0] if cursor is not None else None
-        return _query(base[0], columns, sector.cursor, since)
-
-    table = sql_table(
-        credentials=engine,
-        schema=sector.schema_name,
-        table=sector.table,
-        backend="pyarrow",
-        chunk_size=BATCH_ROWS,
-        included_columns=list(columns),
-        table_adapter_callback=as_text,
-        query_adapter_callback=query,
-        incremental=incremental,
-    )
-
-    def protected(batch: pa.Table) -> Iterator[pa.Table]:
-        yield protect(batch)
-
-    return dlt.transformer(
+    return dlt.resource(
         protected,
         name=dataset.id,
-        data_from=table,
         write_disposition="append",
         schema_contract={"tables": "evolve", "columns": "freeze", "data_type": "freeze"},
     )
-
-
-def _query(table: sa.Table, columns: tuple[str, ...], cursor: str | None, since: Any) -> sa.Select[Any]:
-    """Select every column as text, and the cursor bounded by the database's clock.
-
-    A row that claims to be of 2030 would otherwise move the cursor there, and no later change would be read for
-    years. Such rows, and rows without a cursor value, are read every time; the filter is on the plain column, so
-    that its index is used. Later changes come last, so that of two rows with one key the newer one wins.
-    """
-    selected: list[sa.ColumnElement[Any]] = [sa.cast(table.c[name], sa.Text).label(name) for name in columns]
-    if cursor is None:
-        return sa.select(*selected)
-    at = table.c[cursor]
-    zoned = sa.DateTime(timezone=True)
-    floor = sa.cast(sa.literal("1970-01-01 00:00:00+00"), zoned)
-    bounded = sa.func.greatest(sa.func.least(at, sa.func.now()), floor, type_=zoned)
-    statement = sa.select(*selected, bounded.label(CURSOR)).order_by(at.asc().nulls_first())
-    return statement if since is None else statement.where(sa.or_(at >= since, at.is_(None)))

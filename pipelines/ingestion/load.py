@@ -1,42 +1,60 @@
-"""One load of a sector table: extract → protect → bronze → silver, safe to end at any point and to run again.
+"""One load of a sector table: extract → protect → judge → bronze → silver, safe to end at any point and to run again.
 
-What an earlier run left is finished first: rows that dlt staged but bronze lacks, then rows of bronze that silver
+What an earlier run left is finished first: rows of bronze that silver lacks, then rows that dlt staged but bronze
 lacks. Only then the source is read.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
-from cryptography.fernet import Fernet, MultiFernet
 
+from pipelines.contracts.durations import kept_from
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
-from pipelines.gateway.objects import open_store
 from pipelines.gateway.tokens import load_tokeniser
-from pipelines.ingestion import records
-from pipelines.ingestion.bronze import Bronze, Load
-from pipelines.ingestion.extract import extract, finish_pending, forget
+from pipelines.ingestion import findings, records
+from pipelines.ingestion.access import Access, access_to, key_columns
+from pipelines.ingestion.bronze import Bronze
+from pipelines.ingestion.extract import finish_pending, forget, stage
+from pipelines.ingestion.files import FileUnfit
+from pipelines.ingestion.findings import Finding
+from pipelines.ingestion.judge import Intolerable, judge
+from pipelines.ingestion.marks import number_of
 from pipelines.ingestion.plan import sector_of
+from pipelines.ingestion.progress import Progress
 from pipelines.ingestion.protect import DETAIL, REASON, ROW_JSON, Protection
-from pipelines.ingestion.records import IngestResult
-from pipelines.ingestion.source import check_source, open_engine, source_of
+from pipelines.ingestion.reading import (
+    Delivered,
+    Reading,
+    pending_files,
+    read_file,
+    read_service,
+    read_table,
+)
+from pipelines.ingestion.records import LoadRun
+from pipelines.ingestion.staged import Load, Staged
+from pipelines.ingestion.trouble import SourceChanged
+from pipelines.ingestion.window import is_open
 from pipelines.landing.apply import PART, POSITION, Batch, Plan, Quality, Silver, outcome_rows
 from pipelines.landing.arrow import kernels as pc
-from pipelines.landing.arrow import repeat
-from pipelines.landing.checks import Encrypt
+from pipelines.landing.arrow import nulls, repeat
 from pipelines.landing.lease import lease
-from pipelines.runtime.settings import Settings
+from pipelines.landing.watch import encryptor
+from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
 
 log = logging.getLogger(__name__)
 
 LEASE_WAIT_S = 300.0
+_EARLY = 0.9
 Step = Callable[[str], None]
 """Told before each change that stays: `extract`, `bronze`, `silver`; tests end a run here."""
 
@@ -45,18 +63,16 @@ def no_step(_name: str) -> None:
     """Do nothing."""
 
 
-def ingest(
-    settings: Settings, registry: Registry, dataset_id: str, run_id: str, *, step: Step = no_step
-) -> IngestResult:
-    """Load one sector table in the settings' namespace and record the result in `quality.ingestion`.
+def ingest(settings: Settings, registry: Registry, dataset_id: str, run_id: str, *, step: Step = no_step) -> LoadRun:
+    """Load one sector table in the settings' namespace and record the result in `quality.load_run`.
 
     A run id that loaded the dataset already returns what it recorded then and reads nothing. A failed load is
     recorded too; the tables keep their last good rows.
 
     Raises:
         KeyError: no such dataset; LakeError: it is no sector table.
-        SourceChanged, SourceUnavailable, LeaseHeld, TableDisagrees, sqlalchemy.exc.SQLAlchemyError: the load
-        failed; the text says what to do.
+        ConnectionMissing, SourceError, Intolerable, LeaseHeld, TableDisagrees: the load failed; the text says what
+        to do.
     """
     dataset = registry.dataset(dataset_id)
     sector_of(dataset)
@@ -66,21 +82,27 @@ def ingest(
             log.info("loaded already", extra={"dataset": dataset.id, "run_id": run_id})
             return done
         began = datetime.now(UTC)
-        result = IngestResult(run_id=run_id, dataset=dataset.id, started_at=began, finished_at=began)
+        result = LoadRun(run_id=run_id, dataset=dataset.id, started_at=began, finished_at=began)
+        loader = _Loader(settings, registry, dataset, step)
+        found: Finding | None = None
         try:
-            result = _Loader(settings, registry, dataset, step).run(result)
+            result = loader.run(result)
         except Exception as error:
-            failed = replace(result, finished_at=datetime.now(UTC), status=records.FAILED, error=_text(error))
-            records.record(settings, failed)
+            found = findings.of_error(error)
+            result = replace(result, status=records.FAILED, error=_text(error))
             raise
-        result = replace(result, finished_at=datetime.now(UTC))
-        records.record(settings, result)
+        finally:
+            result = replace(result, finished_at=datetime.now(UTC))
+            records.record(settings, result)
+            if found or result.status == records.OK:
+                loader.tell(result, found)
         return result
 
 
-def row_encryption(settings: Settings) -> Encrypt:
-    """Return the encryption of quarantined rows: the keys of the store of refused payloads, the newest first."""
-    return MultiFernet([Fernet(key) for key in open_store(settings).keys]).encrypt
+def oldest_kept(settings: Settings, dataset: Dataset, now: datetime) -> datetime | None:
+    """The cursor value (UTC) from which on rows are read: a source that keeps rows longer than silver does must not
+    bring them back. None where retention deletes nothing, which is in every namespace but the city's."""
+    return kept_from(dataset.retention.silver, now) if settings.namespace == DEFAULT_NAMESPACE else None
 
 
 class _Loader:
@@ -88,69 +110,230 @@ class _Loader:
 
     def __init__(self, settings: Settings, registry: Registry, dataset: Dataset, step: Step) -> None:
         self.settings, self.registry, self.dataset, self.step = (settings, registry, dataset, step)
-        self.encrypt = row_encryption(settings)
+        self.encrypt = encryptor(settings)
         self.bronze = Bronze(settings, dataset)
-        self.extracted = 0
+        self.silver = Silver.open(settings, registry, dataset, self.encrypt)
         self.counts: Counter[str] = Counter()
+        self.seconds: Counter[str] = Counter()
+        self.staged_bytes = 0
+        self.keys_compared: int | None = None
+        self.rejected: Intolerable | None = None
+        self.new_columns: set[str] | None = None
+        self.files: list[str] = []
 
-    def run(self, result: IngestResult) -> IngestResult:
+    @property
+    def scratch(self) -> Path:
+        """Where what is fetched lies while it is read."""
+        return self.settings.state / "deliveries" / self.settings.namespace
+
+    def run(self, result: LoadRun) -> LoadRun:
+        """Do everything; returns the result with its counts.
+
+        Raises:
+            Intolerable, and whatever the source or a table raises.
+        """
+        sector, mark_before = sector_of(self.dataset), self.bronze.mark
+        self._apply()
         if not self.bronze.last_load:
-            # The lake is new, whatever dlt remembers of an older one.
+            # The lake is new, whatever dlt staged for an older one.
             forget(self.settings, self.dataset)
         finish_pending(self.settings, self.dataset, self._append)
         self._apply()
-        new_columns = self._extract(result)
-        self._apply()
-        counts = self.counts
+        # What was staged is read again by what follows: it moved no mark.
+        self.rejected = None
+        access = access_to(self.settings, self.registry, self.dataset)
+        if access.source.is_database:
+            self._take(result, access, read_table(access, self.dataset, self._since(), keys=self._asks_keys(result)))
+        elif sector.request is not None:
+            self._take(result, access, read_service(access, self.dataset, self._since(), self.scratch))
+        else:
+            self._take_files(result, access)
+        counts, seconds = self.counts, self.seconds
         return replace(
             result,
-            rows_extracted=self.extracted,
+            source=sector.source,
+            mode=sector.mode,
+            rows_extracted=counts["extracted"],
             inserted=counts["inserted"],
             updated=counts["updated"],
             unchanged=counts["unchanged"],
+            repeated=counts["repeated"],
+            deleted=counts["deleted"],
             quarantined=counts["quarantined"],
-            new_columns=new_columns,
+            keys_compared=self.keys_compared,
+            staged_bytes=self.staged_bytes,
+            extract_s=round(seconds["extract"], 3),
+            judge_s=round(seconds["judge"], 3),
+            bronze_s=round(seconds["bronze"], 3),
+            silver_s=round(seconds["silver"], 3),
+            mark_before=mark_before,
+            mark_after=self.bronze.mark,
+            new_columns=tuple(sorted(self.new_columns or ())),
+            files=tuple(self.files),
         )
 
-    def _extract(self, result: IngestResult) -> tuple[str, ...]:
-        source = source_of(self.settings, self.dataset)
-        engine = open_engine(source)
+    def tell(self, result: LoadRun, error: Finding | None) -> None:
+        """Tell the steward what the load met at the source, and what it did not meet any more."""
+        columns = () if self.new_columns is None else findings.of_columns(self.dataset, self.new_columns)
+        found = [*columns, *([error] if error else [])]
+        seen = self.new_columns is not None
+        findings.settle(self.settings, self.dataset, result.run_id, result.finished_at, found, columns_seen=seen)
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        began = time.monotonic()
         try:
-            new_columns = check_source(engine, self.dataset)
-            if new_columns:
-                log.warning(
-                    "the source has columns that the contract does not know; they are not read",
-                    extra={"dataset": self.dataset.id, "owner": self.dataset.owner, "columns": ", ".join(new_columns)},
-                )
+            yield
+        finally:
+            self.seconds[phase] += time.monotonic() - began  # type: ignore[assignment]
+
+    def _take_files(self, result: LoadRun, access: Access) -> None:
+        """Load every file that is news, the oldest first.
+
+        A whole table that cannot be read is passed over for a newer one, and told at the end; changes are not: what
+        follows them waits until they are sent again.
+
+        Raises:
+            FileUnfit, SourceChanged, Intolerable: what was wrong with the first of them.
+        """
+        bronze = self.bronze
+        inbox, found = pending_files(access, self.dataset, self.scratch, bronze.mark, bronze.holds_file)
+        failed: Exception | None = None
+        for news in found:
+            try:
+                self._take(result, access, read_file(inbox, self.dataset, news))
+            except (FileUnfit, SourceChanged, Intolerable) as error:
+                if sector_of(self.dataset).mode == "changes":
+                    raise
+                failed = failed or error
+                self.rejected = None
+        if failed:
+            raise failed
+
+    def _take(self, result: LoadRun, access: Access, opened: AbstractContextManager[Reading]) -> None:
+        """Stage one read, judge and store it.
+
+        Raises:
+            Intolerable, and whatever the source or a table raises.
+        """
+        with opened as reading:
             number = self.bronze.last_load + 1
-            load = Load(number, f"{result.run_id}/{number}", result.started_at, source.origin)
+            load_id = f"{result.run_id}/{number}"
+            load = Load(number, load_id, result.started_at, access.origin, reading.mark, reading.file)
             protection = Protection(self.dataset, load_tokeniser(self.settings), self.encrypt)
             self.step("extract")
-            extract(self.settings, self.dataset, engine, lambda batch: load.stamp(protection(batch)), self._append)
-        finally:
-            engine.dispose()
-        return new_columns
+            read = Progress(self.dataset.id, "read", reading.rows_estimate)
+
+            def protect(batch: pa.Table) -> pa.Table:
+                read.add(batch.num_rows)
+                return load.stamp(protection(batch))
+
+            def behind() -> Iterator[pa.Table]:
+                # A file without a row is told apart below: it says nothing of any key.
+                if reading.file is None or read.rows:
+                    yield from _keys(reading, load, protection)
+
+            with self._timed("extract"):
+                stage(self.settings, self.dataset, reading.batches, protect, behind())
+            self.new_columns = {*(self.new_columns or ()), *reading.new_columns()}
+        # The source is left alone before its rows are judged and stored.
+        finish_pending(self.settings, self.dataset, self._append)
+        if self.rejected:
+            raise self.rejected
+        if reading.file is not None:
+            if not read.rows:
+                self._note_empty(reading.file, load)
+            self.files.append(reading.file.name)
+        self._apply()
+
+    def _note_empty(self, file: Delivered, load: Load) -> None:
+        """A file of changes may have none; a table is not emptied by a file without a row.
+
+        Raises:
+            FileUnfit: the file is a whole table.
+        """
+        if sector_of(self.dataset).mode == "snapshot":
+            raise FileUnfit(
+                file.name, f"it is a whole table of {self.dataset.id} without a row", "Send it with its rows."
+            )
+        self.step("bronze")
+        self.bronze.note(load)
+
+    def _since(self) -> int | None:
+        """The mark from which on the source is read: the last one less the lag, or everything that is kept."""
+        sector, mark = sector_of(self.dataset), self.bronze.mark
+        if sector.mode == "snapshot":
+            return None
+        if self.dataset.cursor_counts:
+            return mark
+        read = None if mark is None else mark - sector.lag // timedelta(microseconds=1)
+        oldest = oldest_kept(self.settings, self.dataset, datetime.now(UTC))
+        kept = None if oldest is None else number_of(oldest)
+        return max((at for at in (read, kept) if at is not None), default=None)
+
+    def _asks_keys(self, result: LoadRun) -> bool:
+        """Whether the source is to say which rows it has. Where changes are read by a cursor, that is a read of its
+        own: in the window of the source, and as often as the contract says; a load that begins a little earlier than
+        the last one did is not a whole turn late."""
+        sector, began = sector_of(self.dataset), result.started_at
+        if not sector.compares_keys or sector.cursor is None:
+            return sector.compares_keys
+        if not is_open(self.settings, self.registry, self.dataset, began):
+            return False
+        last = records.last_comparison(self.settings, self.dataset) if sector.deletes_every else None
+        return last is None or sector.deletes_every is None or began - last >= _EARLY * sector.deletes_every
 
     def _append(self, path: Path) -> None:
+        """Take a staged load into bronze, unless it is there, or breaks its contract too often."""
+        staged = Staged(path)
+        if staged.number <= self.bronze.last_load:
+            return
+        with self._timed("judge"):
+            judged = judge(staged, self.silver)
+        try:
+            judged.check(self.dataset, sector_of(self.dataset))
+        except Intolerable as error:
+            # dlt would keep what raised, and hand it over again and again.
+            self.rejected = error
+            return
         self.step("bronze")
-        self.extracted += self.bronze.append(path)
+        with self._timed("bronze"):
+            self.bronze.append(staged, judged, self.silver)
+        self.keys_compared = judged.keys if judged.keys is not None else self.keys_compared
+        self.staged_bytes += staged.bytes
+        self.counts.update(
+            extracted=judged.rows, unchanged=int(judged.unchanged.sum()), repeated=int(judged.repeated.sum())
+        )
 
     def _apply(self) -> None:
         """Bring silver to the end of bronze."""
-        silver = Silver.open(self.settings, self.registry, self.dataset, self.encrypt)
+        silver = self.silver
         start = silver.sink.committed(self.bronze.app) or 0
         if start >= self.bronze.end:
             self.bronze.settle()
             return
         quality = Quality.open(self.settings)
         refusals = self.bronze.refusals()
+        stored = Progress(self.dataset.id, "store", self.bronze.end - start)
         for batch in self.bronze.unapplied(start):
             self.step("silver")
-            plan = _plan(silver, batch, refusals)
-            quality.write([plan.aside])
-            silver.commit(plan)
+            with self._timed("silver"):
+                plan = _plan(silver, batch, refusals)
+                quality.write([plan.aside])
+                silver.commit(plan)
             self.counts.update(plan.counts)
+            stored.add(batch.rows.num_rows)
         self.bronze.settle()
+
+
+def _keys(reading: Reading, load: Load, protection: Protection) -> Iterator[pa.Table]:
+    """What is staged behind the rows where the source says which rows it has; the last key is empty."""
+    if reading.keys is None:
+        return
+    for batch in reading.keys:
+        yield load.stamp(protection.keys(pa.Table.from_batches([batch])), key_only=True)
+    last = pa.table({name: nulls(1, pa.string()) for name in key_columns(protection.dataset)})
+    yield load.stamp(protection.keys(last), key_only=True)
 
 
 def _plan(silver: Silver, batch: Batch, refusals: pa.Table) -> Plan:

@@ -1,4 +1,4 @@
-"""From the source's text columns to what may be stored: tokens for persons, NFC, and the contract's exact types.
+"""From the source's columns to what may be stored: tokens for persons, NFC, and the contract's exact types.
 
 A value that cannot be converted exactly makes its row a refused one: the cell is NULL, and the row as it came travels
 beside it (encrypted for protected datasets) until it is in quarantine. Nothing here writes.
@@ -17,13 +17,16 @@ import pyarrow as pa
 from pipelines.contracts.model import ContractField, Dataset
 from pipelines.gateway.normalise import Invalid
 from pipelines.gateway.tokens import Tokeniser
-from pipelines.ingestion.source import source_columns
-from pipelines.landing.arrow import Bools, Column, nulls, take
+from pipelines.ingestion import files
+from pipelines.ingestion.access import source_columns
+from pipelines.landing.arrow import Column, Int64s, nulls, take
 from pipelines.landing.arrow import kernels as pc
 from pipelines.landing.checks import Encrypt
 
 REASON, DETAIL, ROW_JSON = "lake_reason", "lake_detail", "lake_row_json"
 """Beside the contract's columns: why a row is refused (else NULL), and the row as it came."""
+UNKNOWN = "unknown_json"
+"""What the row has in columns that the contract does not know, encrypted; NULL where it has nothing."""
 _REFUSAL = (REASON, DETAIL, ROW_JSON)
 
 
@@ -36,27 +39,60 @@ class Protection:
     encrypt: Encrypt
 
     def __call__(self, raw: pa.Table) -> pa.Table:
-        """Convert one batch: text columns named as in the source → contract columns plus the three refusal columns.
+        """Convert one batch: columns named as in the source, of text or of an exact type → contract columns plus the
+        three refusal columns and UNKNOWN. What a file's reader says of a row stands.
 
         The number and order of rows stay. No clear value of a tokenised field is left in any column of the result.
         """
         columns: dict[str, Column] = {}
-        reasons: list[str | None] = [None] * raw.num_rows
-        details: list[str | None] = [None] * raw.num_rows
+        reasons: list[str | None] = _told(raw, files.REASON)
+        details: list[str | None] = _told(raw, files.DETAIL)
         for field in self.dataset.fields:
-            if field.tokenise:
-                column, refused = self._tokens(field, raw[field.tokenise.source])
-            else:
-                column, refused = _typed(field, raw[field.name])
-            columns[field.name] = column
+            columns[field.name], refused = self._converted(field, raw)
             for index, detail in refused.items():
                 if reasons[index] is None:
                     kind = "token" if field.tokenise else "type"
                     reasons[index], details[index] = f"{kind}:{field.name}", detail
+        refused_rows = np.flatnonzero(np.array([reason is not None for reason in reasons], bool))
+        if files.ROW in raw.column_names:
+            for index in refused_rows.tolist():
+                details[index] = f"{details[index]} (row {raw[files.ROW][index].as_py()} of the file)"
         columns[REASON] = pa.array(reasons, pa.string())
         columns[DETAIL] = pa.array(details, pa.string())
-        columns[ROW_JSON] = self._rows_as_they_came(raw, np.array([reason is not None for reason in reasons], bool))
+        columns[ROW_JSON] = self._rows_as_they_came(raw, refused_rows)
+        columns[UNKNOWN] = self._unknown(raw)
         return pa.table(columns)
+
+    def keys(self, raw: pa.Table) -> pa.Table:
+        """Convert the columns of the key alone (:func:`key_columns`) to a batch whose other columns are NULL.
+
+        What cannot be converted is NULL and refuses nothing: it is no row that could be stored.
+        """
+        count, key = raw.num_rows, self.dataset.key
+        columns: dict[str, Column] = {
+            field.name: self._converted(field, raw)[0] if field.name in key else nulls(count, field.type.arrow)
+            for field in self.dataset.fields
+        }
+        return pa.table({**columns, **{name: nulls(count, pa.string()) for name in (*_REFUSAL, UNKNOWN)}})
+
+    def _converted(self, field: ContractField, raw: pa.Table) -> tuple[Column, Mapping[int, str]]:
+        """A field's column, and for each row that cannot be converted why."""
+        if field.tokenise:
+            return self._tokens(field, raw[field.tokenise.source])
+        return _typed(field, raw[field.name])
+
+    def _unknown(self, raw: pa.Table) -> Column:
+        """The values of columns that are neither the contract's nor those of a file's reader."""
+        known = {*source_columns(self.dataset), *files.OWN_COLUMNS}
+        names = [name for name in raw.column_names if name not in known]
+        if not names:
+            return nulls(raw.num_rows, pa.string())
+        texts = pa.table({name: pc.cast(raw[name], pa.string()) for name in names}).to_pylist()
+        given = ({name: value for name, value in row.items() if value is not None} for row in texts)
+        return pa.array([self._sealed(_json(row)) if row else None for row in given], pa.string())
+
+    def _sealed(self, text: str) -> str:
+        return self.encrypt(text.encode()).decode("ascii")
 
     def _tokens(self, field: ContractField, clear: Column) -> tuple[Column, Mapping[int, str]]:
         """Tokenise each distinct value once; an empty text is no value."""
@@ -75,15 +111,25 @@ class Protection:
             tokens.append(token)
         return pa.array(tokens, pa.string()).take(encoded.indices), _rows_of(encoded, wrong)
 
-    def _rows_as_they_came(self, raw: pa.Table, refused: Bools) -> Column:
+    def _rows_as_they_came(self, raw: pa.Table, refused: Int64s) -> Column:
+        protected = self.dataset.is_protected or any(item.tokenise for item in self.dataset.fields)
         texts: list[str | None] = [None] * raw.num_rows
-        positions = np.flatnonzero(refused)
-        rows = take(raw.select(list(source_columns(self.dataset))), positions).to_pylist()
-        for position, row in zip(positions.tolist(), rows, strict=True):
-            text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
-            protected = self.dataset.is_protected or any(f.tokenise for f in self.dataset.fields)
-            texts[position] = self.encrypt(text.encode()).decode("ascii") if protected else text
+        bad = take(raw, refused)
+        columns = {name: pc.cast(bad[name], pa.string()) for name in source_columns(self.dataset)}
+        rows = pa.table(columns).to_pylist()
+        for position, row, came in zip(refused.tolist(), rows, _told(bad, files.RAW), strict=True):
+            text = came or _json(row)
+            texts[position] = self._sealed(text) if protected else text
         return pa.array(texts, pa.string())
+
+
+def _json(row: Mapping[str, object]) -> str:
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+
+
+def _told(raw: pa.Table, column: str) -> list[str | None]:
+    """What the reader of a file said in a column, by row; nothing where the rows are of no file."""
+    return raw[column].to_pylist() if column in raw.column_names else [None] * raw.num_rows
 
 
 def refusal_schema() -> pa.Schema:
@@ -92,11 +138,16 @@ def refusal_schema() -> pa.Schema:
 
 
 def _typed(field: ContractField, column: Column) -> tuple[Column, Mapping[int, str]]:
-    """Convert a text column to the field's type; the second part says for each row that cannot be why."""
+    """Convert a column to the field's type; the second part says for each row that cannot be why.
+
+    What a database gives in that type has been looked through already (`databases.values`); all else is read as text.
+    """
+    kind = field.type.arrow
+    if column.type == kind and field.type.name != "string":
+        return column.combine_chunks(), {}
     text = column.cast(pa.string()).combine_chunks()
     if field.type.name == "string":
         return _nfc(text), {}
-    kind = field.type.arrow
     try:
         values = pc.cast(text, kind)
     except pa.ArrowInvalid:

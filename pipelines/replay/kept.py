@@ -16,13 +16,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as pads
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.system import MARKER_KEY
-from pipelines.contracts.targets.delta import PROPERTIES
 from pipelines.gateway.objects import ObjectStore
+from pipelines.landing import journal
 from pipelines.landing.tables import DEAD_LETTER
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
@@ -154,16 +154,8 @@ def _resent(settings: Settings) -> pa.Table:
 
 def note_resent(settings: Settings, rows: Sequence[dict[str, Any]]) -> None:
     """Append to ``quality.resent``, which is made on first use."""
-    path = settings.table_path("quality", RESENT)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_deltalake(
-        str(path),
-        pa.Table.from_pylist(list(rows), schema=RESENT_SCHEMA),
-        mode="append",
-        name=RESENT,
-        description="Bản ghi bị từ chối được gửi lại — Dead letters that were sent again",
-        configuration=dict(PROPERTIES),
-    )
+    title = "Bản ghi bị từ chối được gửi lại — Dead letters that were sent again"
+    journal.append(settings, "quality", RESENT, rows, RESENT_SCHEMA, title)
 
 
 def kept(settings: Settings, registry: Registry, store: ObjectStore, places: Sequence[Place]) -> Iterator[Kept]:

@@ -89,14 +89,9 @@ class Drawn:
     table: pa.Table
 
 
-def source_name(field: ContractField) -> str:
-    """What the source calls a field: the clear value's name where the contract has a token."""
-    return field.tokenise.source if field.tokenise else field.name
-
-
 def source_schema(dataset: Dataset) -> pa.Schema:
     """The Arrow schema of the source's columns, in contract order."""
-    return pa.schema([(source_name(f), f.type.arrow) for f in dataset.fields])
+    return pa.schema([(f.source_name, f.type.arrow) for f in dataset.fields])
 
 
 def can_be_drawn(dataset: Dataset) -> bool:
@@ -197,7 +192,7 @@ def _parents(registry: Registry, dataset: Dataset) -> tuple[str, ...]:
 
 def _keys(dataset: Dataset, table: pa.Table) -> Keys:
     fields = [dataset.field(name) for name in dataset.key]
-    return {f.name: from_arrow(f.type, pc.unique(pa.concat_arrays(table[source_name(f)].chunks))) for f in fields}
+    return {f.name: from_arrow(f.type, pc.unique(pa.concat_arrays(table[f.source_name].chunks))) for f in fields}
 
 
 class _Draw:

@@ -20,7 +20,7 @@ from psycopg2.extras import execute_values
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.names import double_quote
 from pipelines.contracts.registry import Registry
-from pipelines.replay.sample import draw_all, source_name
+from pipelines.replay.sample import draw_all
 from pipelines.replay.sector_copy import conflict_action, copy_rows, sector_of, table_name
 from pipelines.runtime.errors import LakeError
 
@@ -79,7 +79,7 @@ class Mutation:
 
 def source_columns(dataset: Dataset) -> tuple[tuple[str, str], ...]:
     """Name and PostgreSQL type of every column that the sector system has, in contract order."""
-    return tuple((source_name(f), f.type.on("postgres")) for f in dataset.fields)
+    return tuple((f.source_name, f.type.on("postgres")) for f in dataset.fields)
 
 
 def create_statements(dataset: Dataset) -> tuple[str, ...]:
@@ -96,8 +96,9 @@ def create_statements(dataset: Dataset) -> tuple[str, ...]:
     key = ", ".join(double_quote(k) for k in dataset.key)
     body = ", ".join(f"{double_quote(name)} {kind}" for name, kind in columns)
     adds = (f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {double_quote(n)} {kind}" for n, kind in columns)
+    schema = (f"CREATE SCHEMA IF NOT EXISTS {double_quote(sector.schema_name)}",) if sector.schema_name else ()
     return (
-        f"CREATE SCHEMA IF NOT EXISTS {double_quote(sector.schema_name)}",
+        *schema,
         f"CREATE TABLE IF NOT EXISTS {table} ({body}, PRIMARY KEY ({key}))",
         *adds,
     )

@@ -30,9 +30,9 @@ def sector_of(dataset: Dataset) -> Sector:
 
 
 def table_name(dataset: Dataset) -> str:
-    """The quoted `"schema"."table"` of a sector table."""
+    """The quoted `"schema"."table"` of a sector table, or the table alone where its contract names no schema."""
     sector = sector_of(dataset)
-    return f"{double_quote(sector.schema_name)}.{double_quote(sector.table)}"
+    return ".".join(double_quote(name) for name in (sector.schema_name, sector.table) if name)
 
 
 def conflict_action(dataset: Dataset, names: list[str], *, keep_newer: bool) -> str:

@@ -72,8 +72,7 @@ def _rules(dataset: Dataset, form: str) -> Iterator[_Rule]:
     for item in dataset.fields:
         if form in item.aliases:
             alias = item.aliases[form]
-            name = item.tokenise.source if item.tokenise else item.name
-            yield _Rule(name, tuple(tuple(path.split(".")) for path in alias.path), alias, item)
+            yield _Rule(item.source_name, tuple(tuple(path.split(".")) for path in alias.path), alias, item)
 
 
 def _value(rule: _Rule, value: Any, unit: str | None) -> Any:

@@ -100,7 +100,7 @@ def _element_end(window: Window, here: int, bounds: Bounds) -> int:
         raise _too_long(window, here, bounds)
     try:
         msgspec.json.decode(window.data[here:end])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Broken(window.line_at(here), f"not JSON: {error}") from None
     return end
 

@@ -88,7 +88,9 @@ class Checked:
     plain_bytes: int
 
 
-def check(descriptor: int, size_bytes: int, *, is_packed: bool) -> Iterator[Checked | None]:
+def check(
+    descriptor: int, size_bytes: int, *, is_packed: bool, most_plain_bytes: int = MOST_PLAIN_BYTES
+) -> Iterator[Checked | None]:
     """Look through a file once, in steps: its digest, and that a packed one is whole and no bomb.
 
     Yields None after each step and what was found at last.
@@ -104,19 +106,19 @@ def check(descriptor: int, size_bytes: int, *, is_packed: bool) -> Iterator[Chec
         digest.update(part)
         yield None
     plain_bytes = size_bytes
-    for unpacked_bytes in _unpacked(descriptor, size_bytes) if is_packed else ():
+    for unpacked_bytes in _unpacked(descriptor, size_bytes, most_plain_bytes) if is_packed else ():
         plain_bytes = unpacked_bytes
         yield None
-    if plain_bytes > MOST_PLAIN_BYTES:
-        raise Unfit(f"more than {MOST_PLAIN_BYTES} bytes; send several smaller files")
+    if plain_bytes > most_plain_bytes:
+        raise Unfit(f"more than {most_plain_bytes} bytes; send several smaller files")
     yield Checked(digest.hexdigest(), plain_bytes)
 
 
-def _unpacked(descriptor: int, size_bytes: int) -> Iterator[int]:
+def _unpacked(descriptor: int, size_bytes: int, most_plain_bytes: int) -> Iterator[int]:
     """How many bytes are unpacked so far, step by step to the end of the file."""
     os.lseek(descriptor, 0, os.SEEK_SET)
     unpacker = _Unpacker(descriptor)
-    most = min(MOST_PLAIN_BYTES, max(FREE_EXPANSION_BYTES, MOST_EXPANSION * size_bytes))
+    most = min(most_plain_bytes, max(FREE_EXPANSION_BYTES, MOST_EXPANSION * size_bytes))
     total = step = 0
     while part := unpacker.read(CHUNK):
         total += len(part)

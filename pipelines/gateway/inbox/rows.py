@@ -39,19 +39,22 @@ class _Rows:
     once, so that no file is slow.
     """
 
+    def __init__(self, quote: bytes = b'"') -> None:
+        self._quote = quote
+
     def last(self, data: bytearray, size: int) -> int:
         end = data.rfind(b"\n", 0, size) + 1
-        quotes = data.count(b'"', 0, end)
+        quotes = data.count(self._quote, 0, end)
         while end and quotes % 2:
             before = data.rfind(b"\n", 0, end - 1) + 1
-            quotes -= data.count(b'"', before, end)
+            quotes -= data.count(self._quote, before, end)
             end = before
         return end
 
     def first(self, data: bytearray) -> int:
         begin = quotes = 0
         while end := data.find(b"\n", begin) + 1:
-            quotes += data.count(b'"', begin, end)
+            quotes += data.count(self._quote, begin, end)
             if quotes % 2 == 0:
                 return end
             begin = end
@@ -83,6 +86,21 @@ def cut_table(read: Read, start: Place, bounds: Bounds) -> Iterator[Piece]:
         return
     window.go_to(start)
     yield from _cut(window, bounds, rows, header)
+
+
+def cut_rows(read: Read, bounds: Bounds, quote: bytes) -> Iterator[Piece]:
+    """Whole rows of CSV as they stand, the header among them, with any quote; with none a row is a line.
+
+    Raises:
+        Broken: a row is longer than a record may be, or a quote is not closed.
+    """
+    yield from _cut(Window(read, Place()), bounds, _Rows(quote) if quote else _Lines(), b"")
+
+
+def first_row(data: bytes, quote: bytes) -> bytes:
+    """The first row of a piece with its line end."""
+    held = bytearray(data)
+    return data[: (_Rows(quote) if quote else _Lines()).first(held) or len(data)]
 
 
 def line_of_row(piece: Piece, index: int, *, is_table: bool) -> tuple[int, int]:

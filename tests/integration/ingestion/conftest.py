@@ -1,17 +1,27 @@
-"""A real PostgreSQL with the three sector tables, and an empty lake per test."""
+"""Real servers with sector tables, and an empty lake per test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg2
+import pymysql
 import pytest
 import sqlalchemy as sa
+from catalogue import city
 from sqlalchemy.pool import NullPool
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
+from pipelines.ingestion.connections import parse_connection, variable_of
+from pipelines.runtime.ports import is_free
 from pipelines.runtime.settings import Settings
+
+from . import servers
+from .mariadb_server import PASSWORD, USER, MariaDBServer
+from .servers import Server
 
 HOME = Path(__file__).resolve().parents[3]
 TABLES = """
@@ -45,7 +55,7 @@ def database_url(lake_services: Any) -> str:
 @pytest.fixture(scope="session")
 def registry() -> Registry:
     """The city's contracts."""
-    return load_registry(HOME / "schemas").only("demo")
+    return city().only("demo")
 
 
 @pytest.fixture
@@ -59,14 +69,43 @@ def database(database_url: str) -> Iterator[sa.Engine]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, database_url: str) -> Settings:
-    """An empty lake with keys of its own, whose agencies have a sector database."""
+def settings(tmp_path: Path, database_url: str, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """An empty lake with keys of its own, and a connection to every source."""
     settings = Settings.load({"LAKE_HOME": str(HOME), "LAKE_STATE": str(tmp_path / "state"), "LAKE_NAMESPACE": "t"})
-    settings.secrets_dir.mkdir(parents=True)
-    for agency in ("h57_khcn", "h57_yt"):
-        (settings.secrets_dir / f"sector-{agency}.url").write_text(database_url, encoding="utf-8")
+    for dataset in registry.sector_tables():
+        monkeypatch.setenv(variable_of(registry.source_of(dataset).connection), database_url)
     return settings
 
 
 def _driver(url: str) -> sa.URL:
     return sa.make_url(url).set(drivername="postgresql+psycopg2")
+
+
+@pytest.fixture(scope="session")
+def postgresql(lake_services: Any) -> Server:
+    url = lake_services.need("postgres").postgres_dsn
+    with closing(psycopg2.connect(url("postgres"))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"drop database if exists {servers.DATABASE}")
+            cursor.execute(f"create database {servers.DATABASE}")
+    found = parse_connection("any", url(servers.DATABASE))
+    return Server(
+        "postgresql", found.port or 0, found.login, found.password, lambda: psycopg2.connect(url(servers.DATABASE))
+    )
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    port = next(port for port in range(31_500, 32_000) if is_free(port))
+    server = MariaDBServer(tmp_path_factory.mktemp("mariadb"), port)
+
+    def opened() -> Any:
+        return pymysql.connect(
+            host="127.0.0.1", port=port, user=USER, password=PASSWORD.encode(), database=servers.DATABASE
+        )
+
+    with closing(pymysql.connect(host="127.0.0.1", port=port, user=USER, password=PASSWORD.encode())) as connection:
+        connection.cursor().execute(f"create database {servers.DATABASE} character set utf8mb4")
+    yield Server("mariadb", port, USER, PASSWORD, opened)
+    server.stop()

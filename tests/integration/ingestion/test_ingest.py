@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,17 @@ from deltalake import DeltaTable
 
 from pipelines.contracts.model import Text
 from pipelines.contracts.registry import Registry
+from pipelines.gateway.objects import open_store
 from pipelines.gateway.tokens import TOKEN, load_tokeniser
-from pipelines.ingestion.load import ingest, row_encryption
+from pipelines.ingestion.connections import ConnectionMissing, variable_of
+from pipelines.ingestion.findings import section, standing
+from pipelines.ingestion.judge import TooManyRefused
+from pipelines.ingestion.load import ingest
 from pipelines.ingestion.records import load_status
-from pipelines.ingestion.source import SourceChanged
-from pipelines.runtime.errors import ServiceError
-from pipelines.runtime.settings import Settings
+from pipelines.ingestion.trouble import SourceChanged, SourceUnavailable
+from pipelines.ingestion.unknown import UnknownColumn, unknown_columns
+from pipelines.runtime.servers.postgres import SAMPLE_CONNECTION
+from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
 
 TICKET = "feedback_ticket"
 PRICE = "med_price"
@@ -131,7 +139,7 @@ def test_persons_are_tokens_and_nothing_clear_is_written(
     assert refused["reason"] == "token:phone_token"
     assert "không có" not in refused["row_json"]
     assert refused["raw_offset"] in offsets(settings, TICKET)
-    decrypt = row_encryption(settings).__self__.decrypt  # type: ignore[attr-defined]
+    decrypt = open_store(settings).cipher.decrypt
     assert "không có" in decrypt(refused["row_json"].encode()).decode()
 
     clear = ["Nguyễn Văn Ân".encode(), b"0912 345", "không có".encode()]
@@ -161,23 +169,53 @@ def test_a_missing_column_fails_the_load_and_keeps_the_last_good_rows(
     status = load_status(settings, registry.dataset(PRICE))
     assert status is not None
     assert (status.run_id, status.status, status.error) == ("r2", "failed", text)
+    with pytest.raises(SourceChanged):
+        ingest(settings, registry, PRICE, "r3")
+    told = [(one.owner, one.finding.kind, one.finding.detail, one.run_id) for one in standing(settings)]
+    assert told == [("H57.YT", "source_changed", text, "r2")], "told once, by the run that met it first"
+    assert not section(settings).is_good
 
     execute(database, "alter table soyt.med_price rename column gia to price_vnd")
     assert ingest(settings, registry, PRICE, "r2").unchanged == 1, "a failed run may be repeated under its id"
     status = load_status(settings, registry.dataset(PRICE))
     assert status is not None and status.status == "ok"
+    assert not standing(settings) and section(settings).is_good, "what is mended is closed by itself"
 
 
 def test_a_retyped_column_fails_and_a_new_one_is_reported(
     settings: Settings, registry: Registry, database: sa.Engine
 ) -> None:
     insert_price(database, "KB1")
-    execute(database, "alter table soyt.med_price add column ghi_chu text")
-    assert ingest(settings, registry, PRICE, "r1").new_columns == ("ghi_chu",)
+    execute(
+        database, "alter table soyt.med_price add column ghi_chu text, add column so_to integer, add column o bytea"
+    )
+    execute(database, "update soyt.med_price set ghi_chu = 'Bà Trần Thị B, 0912 345 678', so_to = 7")
+    execute(
+        database,
+        "insert into soyt.med_price select facility_id, facility_name, 'KB2', service_name, price_vnd, "
+        "valid_from, valid_to from soyt.med_price",
+    )
+    assert ingest(settings, registry, PRICE, "r1").new_columns == ("ghi_chu", "o", "so_to")
     assert "ghi_chu" not in table(settings, "silver", PRICE).column_names
+    sealed = table(settings, "bronze", PRICE)["unknown_json"].to_pylist()
+    assert sorted(value is None for value in sealed) == [False, True] and "Trần" not in str(sealed)
+    assert unknown_columns(settings, registry.dataset(PRICE)) == [
+        UnknownColumn("ghi_chu", 1, 1, ("Bà Trần Thị B, 0912 345 678",)),
+        UnknownColumn("so_to", 1, 1, ("7",)),
+    ]
     execute(database, "alter table soyt.med_price alter column price_vnd type double precision")
     with pytest.raises(SourceChanged, match="column price_vnd is double precision, the contract says decimal"):
         ingest(settings, registry, PRICE, "r2")
+    kinds = {(one.finding.kind, one.finding.subject) for one in standing(settings, PRICE)}
+    new = {("new_column", name) for name in ("ghi_chu", "o", "so_to")}
+    assert kinds == {("source_changed", ""), *new}, "columns were not compared to the end"
+    execute(
+        database,
+        "alter table soyt.med_price alter column price_vnd type numeric(14, 2), drop column ghi_chu, "
+        "drop column so_to, drop column o",
+    )
+    ingest(settings, registry, PRICE, "r3")
+    assert not standing(settings)
 
 
 def test_violating_rows_go_to_quarantine_and_stop_nothing(
@@ -213,6 +251,16 @@ def test_a_clock_in_2030_does_not_hide_later_changes(
     insert_tickets(tickets, 4, 2, updated="now()")
     second = ingest(settings, registry, TICKET, "r2")
     assert (second.inserted, second.unchanged) == (2, 2)
+
+
+def test_what_retention_deletes_is_not_read_again(settings: Settings, registry: Registry, tickets: sa.Engine) -> None:
+    """A source that keeps its rows longer than the contract says; a replay's namespace has no retention."""
+    insert_tickets(tickets, 1, 2, updated="now() - interval '12 years'")
+    insert_tickets(tickets, 3, 1)
+    city = settings.with_namespace(DEFAULT_NAMESPACE)
+    assert registry.dataset(TICKET).retention.silver < timedelta(days=12 * 365)
+    assert ingest(city, registry, TICKET, "r1").rows_extracted == 1
+    assert ingest(settings.with_namespace("drill"), registry, TICKET, "r1").rows_extracted == 3
 
 
 def test_a_repeated_run_reads_nothing_and_changes_nothing(
@@ -267,24 +315,118 @@ def test_a_field_that_a_contract_gains_is_read_for_all_rows_once(
     assert (third.rows_extracted, third.unchanged) == (10, 10)
 
 
-def test_lost_state_reloads_everything_unchanged(settings: Settings, registry: Registry, tickets: sa.Engine) -> None:
-    insert_tickets(tickets, 1, 300)
-    ingest(settings, registry, TICKET, "r1")
+def test_how_far_was_read_stands_in_the_lake_alone(settings: Settings, registry: Registry, tickets: sa.Engine) -> None:
+    insert_tickets(tickets, 1, 300, updated="now() - interval '9 days'")
+    insert_tickets(tickets, 301, 5)
+    first = ingest(settings, registry, TICKET, "r1")
+    assert first.mark_before is None and first.mark_after is not None
     version = DeltaTable(str(settings.table_path("silver", TICKET))).to_pyarrow_table()
     shutil.rmtree(settings.state / "dlt" / settings.namespace)
     second = ingest(settings, registry, TICKET, "r2")
-    assert (second.rows_extracted, second.unchanged) == (300, 300)
+    assert (second.rows_extracted, second.unchanged, second.mark_before) == (5, 5, first.mark_after)
     assert table(settings, "silver", TICKET).equals(version)
 
 
-def test_without_a_database_the_error_says_what_to_start(
+def test_a_load_with_nothing_new_commits_nothing(settings: Settings, registry: Registry, database: sa.Engine) -> None:
+    for number in range(30):
+        insert_price(database, f"KB{number}")
+    ingest(settings, registry, PRICE, "r1")
+    places = [("bronze", PRICE), ("silver", PRICE), ("quality", "outcome"), ("quality", "quarantine")]
+    before = [DeltaTable(str(settings.table_path(*place))).version() for place in places]
+    second = ingest(settings, registry, PRICE, "r2")
+    assert (second.rows_extracted, second.unchanged, second.inserted) == (30, 30, 0)
+    assert [DeltaTable(str(settings.table_path(*place))).version() for place in places] == before
+    execute(database, "update soyt.med_price set price_vnd = 41000 where service_code = 'KB7'")
+    third = ingest(settings, registry, PRICE, "r3")
+    assert (third.unchanged, third.updated) == (29, 1)
+    assert table(settings, "bronze", PRICE).num_rows == 31, "what is known already is stored once"
+
+
+def test_too_many_bad_rows_fail_the_load_and_move_nothing(
+    settings: Settings, registry: Registry, tickets: sa.Engine
+) -> None:
+    insert_tickets(tickets, 1, 100)
+    first = ingest(settings, registry, TICKET, "r1")
+    insert_tickets(tickets, 101, 150, updated="now()")
+    execute(
+        tickets,
+        "update hues.feedback_ticket set rating = 77 where ticket_id > 'T1' and updated_at > now() - interval '1 h'",
+    )
+    versions = {name: DeltaTable(str(settings.table_path(name, TICKET))).version() for name in ("bronze", "silver")}
+    with pytest.raises(TooManyRefused) as caught:
+        ingest(settings, registry, TICKET, "r2")
+    text = str(caught.value)
+    assert "150 of 250 rows break the contract; tolerated are 50 % or 100 rows" in text, text
+    assert "range:rating (150)" in text and "schemas/datasets/services/feedback_ticket.yaml" in text
+    assert {name: DeltaTable(str(settings.table_path(name, TICKET))).version() for name in versions} == versions
+    status = load_status(settings, registry.dataset(TICKET))
+    assert status is not None and (status.status, status.error) == ("failed", text)
+
+    execute(tickets, "update hues.feedback_ticket set rating = 3 where rating = 77")
+    mended = ingest(settings, registry, TICKET, "r2")
+    assert (mended.inserted, mended.mark_before) == (150, first.mark_after), "the mark stayed, so that they are read"
+
+
+def test_rows_that_share_a_key_and_differ_are_kept_aside_and_the_last_good_one_stays(
     settings: Settings, registry: Registry, database: sa.Engine
 ) -> None:
-    (settings.secrets_dir / "sector-h57_yt.url").unlink()
-    with pytest.raises(ServiceError, match="Run `lake up --only postgres`"):
+    execute(database, "alter table soyt.med_price drop constraint med_price_pkey")
+    for service in ("KB1", "KB2", "KB3"):
+        insert_price(database, service)
+    ingest(settings, registry, PRICE, "r1")
+    insert_price(database, "KB2", "52000")
+    insert_price(database, "KB3")
+    found = ingest(settings, registry, PRICE, "r2")
+    assert (found.rows_extracted, found.quarantined, found.repeated, found.unchanged) == (5, 2, 1, 2)
+    held = table(settings, "quality", "quarantine").to_pylist()
+    assert [row["reason"] for row in held] == ["duplicate_key"] * 2
+    assert {json.loads(row["row_json"])["price_vnd"] for row in held} == {"39000", "52000"}
+    prices = table(settings, "silver", PRICE).to_pylist()
+    assert {row["service_code"]: int(row["price_vnd"]) for row in prices} == dict.fromkeys(["KB1", "KB2", "KB3"], 39000)
+
+
+def test_without_a_connection_the_error_says_what_to_set_and_no_sample_stands_in(
+    settings: Settings, registry: Registry, database: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert_price(database, "KB1")
+    own = variable_of("sector_soyt")
+    monkeypatch.setenv(variable_of(SAMPLE_CONNECTION), os.environ[own])
+    monkeypatch.delenv(own)
+    with pytest.raises(ConnectionMissing, match="Set AIRFLOW_CONN_SECTOR_SOYT"):
         ingest(settings, registry, PRICE, "r1")
     status = load_status(settings, registry.dataset(PRICE))
-    assert status is not None and status.status == "failed"
+    assert status is not None and (status.status, status.rows_extracted) == ("failed", 0)
+    assert status.error is not None and "AIRFLOW_CONN_SECTOR_SOYT" in status.error
+
+    settings.set_sector_sample(SAMPLE_CONNECTION)
+    assert ingest(settings, registry, PRICE, "r1").inserted == 1
+    assert table(settings, "silver", PRICE)["origin"].to_pylist() == ["synthetic"]
+
+
+def test_a_database_that_does_not_answer_is_told_without_its_password(
+    settings: Settings, registry: Registry, database: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable_of("sector_soyt"), "postgresql://u:hush@127.0.0.1:9/d")
+    with pytest.raises(SourceUnavailable, match=r"The source soyt \(H57\.YT\) does not answer") as caught:
+        ingest(settings, registry, PRICE, "r1")
+    assert "hush" not in str(caught.value) and "AIRFLOW_CONN_SECTOR_SOYT" in str(caught.value)
+
+
+def test_a_cursor_that_counts_reads_on_from_the_newest_number(
+    settings: Settings, registry: Registry, tickets: sa.Engine
+) -> None:
+    contract = registry.dataset(TICKET)
+    assert contract.sector is not None
+    counted = contract.sector.model_copy(update={"cursor": "rating", "lag": timedelta(0)})
+    changed = contract.model_copy(update={"sector": counted})
+    counting = replace(registry, datasets=tuple(changed if d is contract else d for d in registry.datasets))
+    insert_tickets(tickets, 1, 8)
+    execute(tickets, "update hues.feedback_ticket set rating = null where ticket_id = 'T3'")
+    assert ingest(settings, counting, TICKET, "r1").inserted == 8
+    # Ratings of 2, 3, none, 5, 1, 2, 3 and 4 are known; now come a 5 and a 1, which is below the newest.
+    insert_tickets(tickets, 9, 2)
+    second = ingest(settings, counting, TICKET, "r2")
+    assert (second.rows_extracted, second.inserted, second.unchanged) == (3, 1, 2)
 
 
 class Stopped(RuntimeError):
@@ -342,5 +484,5 @@ def test_a_stop_between_quarantine_and_silver_doubles_nothing(
     result = ingest(settings, registry, PRICE, "r2")
     # The rows of the first read, and those of the second.
     assert (result.inserted, result.unchanged, result.quarantined) == (1, 1, 2)
-    assert effects(settings, PRICE) == {"inserted": 1, "unchanged": 1, "quarantined": 2}
+    assert effects(settings, PRICE) == {"inserted": 1, "quarantined": 2}
     assert table(settings, "quality", "quarantine").num_rows == 2

@@ -125,6 +125,7 @@ def test_the_line_of_a_row_counts_lines_within_quotes() -> None:
         (cut_json, b'[{"a":1},\n{"a":tru},\n{"a":3}]', 2, "not JSON", [{"a": 1}]),
         (cut_json, b'[{"a":1}\n{"a":2}]', 2, "a comma or the end", [{"a": 1}]),
         (cut_json, b'[{"a":1},\n]', 2, "not JSON", [{"a": 1}]),
+        (cut_json, b'[{"a":1},\n{"a":"\xba"}]', 2, "not JSON", [{"a": 1}]),
         (cut_json, b'[{"a":1}]\n]', 2, "something follows", [{"a": 1}]),
         (cut_json, b'[{"a":1},\n{"a":', 2, "the file ends", [{"a": 1}]),
         (cut_json, b'[{"a":1}\n', 2, "the file ends", [{"a": 1}]),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from catalogue import city
 
-from pipelines.ingestion.announce import announce, news
+from pipelines.ingestion.announce import Loads, announce, news
+from pipelines.ingestion.records import LoadRun
 from pipelines.landing.status import Status, TableStatus, write_status
 from pipelines.runtime.errors import ServiceError
 from pipelines.runtime.settings import Settings
@@ -54,3 +57,13 @@ def test_an_airflow_that_is_down_is_told_next_time(settings: Settings) -> None:
     with pytest.raises(ServiceError):
         announce(settings, REGISTRY, told)
     assert told == {}
+
+
+def test_a_load_is_none_the_worse_for_an_airflow_that_is_down_and_it_is_said_once(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    at = datetime(2026, 11, 21, tzinfo=UTC)
+    with caplog.at_level(logging.WARNING), Loads(settings, "H57.YT") as loads:
+        for name in ("med_price", "facility"):
+            loads.tell(REGISTRY.dataset(name), LoadRun("r", name, at, at))
+    assert [record.message for record in caplog.records] == ["Airflow was not told of what was loaded"]

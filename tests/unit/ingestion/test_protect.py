@@ -15,9 +15,9 @@ from cryptography.fernet import Fernet
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.gateway.tokens import Tokeniser
+from pipelines.ingestion.access import source_columns
 from pipelines.ingestion.plan import sector_of
 from pipelines.ingestion.protect import DETAIL, REASON, ROW_JSON, Protection
-from pipelines.ingestion.source import source_columns
 
 HOME = Path(__file__).resolve().parents[3]
 KEY = Fernet(Fernet.generate_key())
@@ -68,6 +68,31 @@ def test_a_price_that_does_not_fit_is_refused_with_its_row(price: Dataset, value
     assert table[DETAIL][1].as_py() == f"'{value}' is no decimal(12,0) without loss"
     assert f'"price_vnd":"{value}"' in table[ROW_JSON][1].as_py()
     assert table[ROW_JSON][0].as_py() is None
+
+
+def test_exact_types_give_what_their_text_gives(price: Dataset, ticket: Dataset) -> None:
+    """What a database hands over as such and what it writes as text are one; a refused row is kept as text."""
+    rows = [
+        {"facility_id": "A", "price_vnd": "39000", "valid_from": "2025-01-01", "valid_to": None},
+        {"facility_id": "B", "price_vnd": "39000.50", "valid_from": "9999-12-31", "valid_to": "0001-01-01"},
+    ]
+    text = raw(price, *rows)
+    typed = text.set_column(
+        text.schema.get_field_index("valid_from"), "valid_from", text["valid_from"].cast(pa.date32())
+    ).set_column(text.schema.get_field_index("valid_to"), "valid_to", text["valid_to"].cast(pa.date32()))
+    protection = Protection(price, Tokeniser({1: b"k" * 16}), KEY.encrypt)
+    assert protection(typed).equals(protection(text))
+    assert '"valid_from":"9999-12-31"' in protection(typed)[ROW_JSON][1].as_py()
+
+    at = datetime(2025, 10, 27, 13, 0, 0, 123456, tzinfo=UTC)
+    written = raw(ticket, {"created_at": "2025-10-27 13:00:00.123456+00", "rating": "5"})
+    given = {"created_at": [at], "rating": [5]}
+    kinds = {"created_at": pa.timestamp("us", tz="UTC"), "rating": pa.int16()}
+    exact = written
+    for name, values in given.items():
+        exact = exact.set_column(exact.schema.get_field_index(name), name, pa.array(values, kinds[name]))
+    protection = Protection(ticket, Tokeniser({1: b"k" * 16}), KEY.encrypt)
+    assert protection(exact).equals(protection(written))
 
 
 def test_instants_are_utc_and_need_a_possible_year(ticket: Dataset) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ FUTURE = timedelta(minutes=5)
 NAMES = [info.name for info in REPLAYS]
 
 
+@cache
+def replayed(name: str, plan: FaultPlan = NO_FAULTS) -> Replay:
+    """A replay that no test changes, made once."""
+    return make_replay(name, city(), HOME / "data", plan)
+
+
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     state = tmp_path_factory.mktemp("state")
@@ -43,8 +50,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def faulty(request: pytest.FixtureRequest, registry: Registry) -> Replay:
-    return make_replay(request.param, registry, HOME / "data", FAULTY)
+def faulty(request: pytest.FixtureRequest) -> Replay:
+    return replayed(request.param, FAULTY)
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +145,8 @@ def test_the_truth_adds_up(faulty: Replay, registry: Registry) -> None:
             assert truth.silver_rows < truth.accepted - truth.quarantined - FAULTY.week_old
 
 
-def test_faults_change_no_final_key_and_no_published_figure(faulty: Replay, registry: Registry) -> None:
-    clean = make_replay(faulty.name, registry, HOME / "data", NO_FAULTS)
+def test_faults_change_no_final_key_and_no_published_figure(faulty: Replay) -> None:
+    clean = replayed(faulty.name)
     for dataset, truth in clean.truth.datasets.items():
         assert set(faulty.final_rows(dataset)) == set(clean.final_rows(dataset))
         assert truth.accepted == truth.sent == truth.on_time == truth.silver_rows
@@ -151,7 +158,7 @@ def test_faults_change_no_final_key_and_no_published_figure(faulty: Replay, regi
 def test_a_clock_that_was_set_back_makes_late_rows_under_its_own_time(
     name: str, registry: Registry, settings: Settings
 ) -> None:
-    clean = make_replay(name, registry, HOME / "data")
+    clean = replayed(name)
     replay = make_replay(name, registry, HOME / "data", FaultPlan(set_back=6))
     decided = law(registry, list(raw_records(replay, Gateway.open(registry, settings))))
     for dataset_id, truth in replay.truth.datasets.items():
@@ -206,7 +213,7 @@ def test_every_kind_of_bad_input_is_there(faulty: Replay, records: list[RawRecor
 
 
 def test_no_plate_leaves_the_gateway(registry: Registry, settings: Settings) -> None:
-    replay = make_replay("cameras", registry, HOME / "data", FAULTY)
+    replay = replayed("cameras", FAULTY)
     plates = {d.payload["plate"] for d in replay.deliveries if isinstance(d.payload, dict) and d.payload.get("plate")}
     sent = list(raw_records(replay, Gateway.open(registry, settings)))
     everything = b"".join(r.key + r.value for r in sent)
@@ -220,12 +227,12 @@ def test_no_plate_leaves_the_gateway(registry: Registry, settings: Settings) -> 
     assert max(count for token, count in tokens.items() if token) > 1
 
 
-def test_clean_sizes(registry: Registry) -> None:
+def test_clean_sizes() -> None:
     sizes = {
         dataset: truth.sent
         for name in NAMES
         if name != SAMPLE
-        for dataset, truth in make_replay(name, registry, HOME / "data").truth.datasets.items()
+        for dataset, truth in replayed(name).truth.datasets.items()
     }
     assert sizes == {
         "river_stage": 2324,
@@ -336,7 +343,7 @@ def test_the_sample_sends_every_stream_that_has_one_and_no_recording(registry: R
     recorded = {dataset for info in REPLAYS for dataset in info.datasets}
     assert {"lighting_cabinet", "meter_read", "school_safety_event"} <= set(own)
     assert recorded.isdisjoint(own)
-    replay = make_replay(SAMPLE, registry, HOME / "data")
+    replay = replayed(SAMPLE)
     for dataset in own:
         contract = registry.dataset(dataset).sample
         assert contract is not None
@@ -346,15 +353,15 @@ def test_the_sample_sends_every_stream_that_has_one_and_no_recording(registry: R
 
 def test_a_sample_is_accepted_whole_by_the_gateway(registry: Registry, settings: Settings) -> None:
     gateway = Gateway.open(registry, settings)
-    replay = make_replay(SAMPLE, registry, HOME / "data")
+    replay = replayed(SAMPLE)
     for record in raw_records(replay, gateway):
         body = json.loads(record.value)
         assert body["origin"] == "synthetic"
     assert {what for _, what in gateway.counts} == {"accepted"}
 
 
-def test_sending_a_stream_without_state_again_is_accepted_again(registry: Registry) -> None:
-    truth = make_replay(SAMPLE, registry, HOME / "data", FAULTY).truth
+def test_sending_a_stream_without_state_again_is_accepted_again() -> None:
+    truth = replayed(SAMPLE, FAULTY).truth
     for dataset in truth.datasets.values():
         twice = dataset.sent_times(2)
         assert twice.sent == 2 * dataset.sent == twice.refused_total + twice.duplicate + twice.accepted

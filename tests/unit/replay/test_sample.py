@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from catalogue import city
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
@@ -32,14 +33,14 @@ from pipelines.contracts.model import (
     Total,
     Unique,
 )
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.gateway import normalise
 from pipelines.landing.checks import compile_checks
-from pipelines.replay.sample import can_be_drawn, draw, draw_all, draw_order, source_name
+from pipelines.replay.sample import can_be_drawn, draw, draw_all, draw_order
 from pipelines.runtime.errors import LakeError
 
 HOME = Path(__file__).resolve().parents[3]
-REGISTRY = load_registry(HOME / "schemas")
+REGISTRY = city()
 DRAWN = [d.id for d in REGISTRY.datasets if can_be_drawn(d)]
 HOLDS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 RULE: TypeAdapter[Any] = TypeAdapter(Rule)
@@ -304,5 +305,5 @@ def test_wrong_arguments_are_refused() -> None:
 
 def test_source_names_are_those_of_clear_values() -> None:
     dataset = REGISTRY.dataset("hotline_call")
-    assert source_name(dataset.field("phone_token")) == "reporter_phone"
+    assert dataset.field("phone_token").source_name == "reporter_phone"
     assert isinstance(dataset.sample, Sample)

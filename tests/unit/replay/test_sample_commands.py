@@ -9,10 +9,10 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
+from catalogue import city
 from typer.testing import CliRunner
 
 from pipelines.cli import COMMANDS
-from pipelines.contracts.registry import load_registry
 from pipelines.gateway.envelope import RawRecord
 from pipelines.replay import sample_commands, sender
 from pipelines.replay.sample_commands import sample_app, select
@@ -21,7 +21,7 @@ from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
 HOME = Path(__file__).resolve().parents[3]
-REGISTRY = load_registry(HOME / "schemas")
+REGISTRY = city()
 
 
 def test_everything_is_chosen_or_what_is_asked_for() -> None:
