@@ -27,6 +27,10 @@ def _time(value: datetime) -> str:
     return value.astimezone(_LOCAL).strftime("%d/%m/%Y %H:%M:%S")
 
 
+def _megabytes(size: int) -> str:
+    return f"{size / 2**20:.1f}" if size else ""
+
+
 @publication_app.command(name="list")
 def list_publications(
     every: Annotated[bool, typer.Option("--all", help="Every move of every pin, not only the current ones.")] = False,
@@ -76,6 +80,7 @@ def rollback(
 @maintain_app.command()
 def maintain(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be cleaned.")] = False,
+    run_id: Annotated[str, typer.Option("--run-id", help="Names the run in the log.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Compact, checkpoint, clean logs and vacuum; then read every published version through Trino."""
@@ -85,15 +90,23 @@ def maintain(
         typer.echo(json.dumps(asdict(report), ensure_ascii=False, indent=1))
         return
     table = Table(title="Bảo trì — Maintenance" + (" (dry run)" if dry_run else ""), title_justify="left")
-    for column in ("bảng", "giữ bản", "nén", "nhật ký bỏ", "tệp bỏ", "MB", "ghi chú"):
-        right = column in {"nén", "nhật ký bỏ", "tệp bỏ", "MB"}
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    numbers = ("nén tệp", "trong phần", "MB ghi lại", "thống kê", "mốc", "nhật ký bỏ", "tệp bỏ", "MB bỏ")
+    for column in ("bảng", "giữ bản", *numbers, "ghi chú"):
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for item in report.tables:
         kept = ", ".join(str(version) for version in item.kept_versions) or "—"
-        counts = (item.compacted_files, item.removed_log_entries, item.removed_files)
+        counts = (
+            str(item.compacted_files or ""),
+            str(item.compacted_partitions or ""),
+            _megabytes(item.rewritten_bytes),
+            str(item.mended_files or ""),
+            str(item.checkpoints or ""),
+            str(item.removed_log_entries or ""),
+            str(item.removed_files or ""),
+            _megabytes(item.freed_bytes),
+        )
         if any(counts) or item.kept_versions or item.note:
-            size = f"{item.freed_bytes / 2**20:.1f}" if item.removed_files else ""
-            table.add_row(item.table, kept, *(str(count or "") for count in counts), size, item.note)
+            table.add_row(item.table, kept, *counts, item.note)
     _console.print(table)
     _console.print(
         f"{len(report.checked_pins)} bản công bố và bản cần giữ đều đọc được qua Trino; {report.duration_s:.1f} giây.",

@@ -191,7 +191,7 @@ class _Lake:
     @cached_property
     def _loads(self) -> Mapping[str, int]:
         """Dataset → how often a load of it finished well."""
-        path = str(self.settings.table_path("quality", "ingestion"))
+        path = str(self.settings.table_path("quality", "load_run"))
         if not DeltaTable.is_deltatable(path):
             return {}
         finished = DeltaTable(path).to_pyarrow_dataset().to_table(["dataset"], filter=pads.field("status") == OK)

@@ -4,7 +4,8 @@ Read from the Delta logs alone (file statistics), so that it costs milliseconds 
 
 Clocks: a stream's age is that of its newest event. In a namespace of replays the events are of the past, so the age is
 taken against the *replay clock*, the newest arrival clock of the namespace's streams. A sector table's age is that of
-its newest change or arrival on the wall clock. A mart's is how far its version lies behind the newest input, and a mart
+its newest good load on the wall clock, whether or not the source had changed; a pin that lacks rows of the live
+table is as old as its own newest arrival. A mart's is how far its version lies behind the newest input, and a mart
 on stale inputs is stale.
 """
 
@@ -21,6 +22,7 @@ from deltalake import DeltaTable
 
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
+from pipelines.ingestion.records import LastLoad, last_loads
 from pipelines.publishing import ledger
 from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
@@ -73,6 +75,7 @@ def freshness(settings: Settings, registry: Registry, now: datetime | None = Non
         if pin is not None:
             same = pin == live[dataset.id].version
             pinned[dataset.id] = live[dataset.id] if same else newest(dataset, DeltaTable(path, version=pin))
+    loads = last_loads(settings)
     clock, clock_name = _stream_clock(settings, registry, live, wall)
     found: dict[str, Freshness] = {}
     for dataset in _inputs_first(registry):
@@ -82,7 +85,9 @@ def freshness(settings: Settings, registry: Registry, now: datetime | None = Non
             continue
         is_timed = dataset.stream is not None or dataset.derived is not None
         at, name = (clock, clock_name) if is_timed else (wall, WALL_CLOCK)
-        found[dataset.id] = _judged(dataset, name, one, other, _age(dataset, one, at), _age(dataset, other, at))
+        load = loads.get(dataset.id)
+        pinned_age = _age(dataset, one, at, None if _lacks(one, other) else load)
+        found[dataset.id] = _judged(dataset, name, one, other, pinned_age, _age(dataset, other, at, load))
     return tuple(found.values())
 
 
@@ -123,12 +128,19 @@ def _stream_clock(
     return (max(arrivals), REPLAY_CLOCK) if arrivals else (wall, WALL_CLOCK)
 
 
-def _age(dataset: Dataset, item: Newest | None, at: datetime) -> timedelta | None:
+def _lacks(item: Newest | None, live: Newest | None) -> bool:
+    """Whether rows have arrived in the live table since a version of it."""
+    return item is not None and live is not None and item.received_at != live.received_at
+
+
+def _age(dataset: Dataset, item: Newest | None, at: datetime, load: LastLoad | None) -> timedelta | None:
     if item is None:
         return None
     known = item.event_at
-    if dataset.sector and item.received_at is not None:
-        # A table that nobody changed is not old while it is still being read.
+    if load is not None and load.good_at is not None:
+        known = load.good_at
+    elif dataset.sector and item.received_at is not None:
+        # Filled otherwise, or behind the live table: what is known is when its rows arrived.
         known = max(item.received_at, known) if known else item.received_at
     return None if known is None else max(at - known, timedelta(0))
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Literal
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
 from filelock import FileLock
 
-from pipelines.contracts.targets.delta import PROPERTIES
+from pipelines.landing import journal
 from pipelines.runtime.settings import Settings
 
 State = Literal["planned", "published"]
@@ -68,27 +68,13 @@ def lock(settings: Settings) -> FileLock:
 
 def record(settings: Settings, publications: Iterable[Publication]) -> None:
     """Append records in one commit; none write nothing."""
-    rows: list[dict[str, Any]] = [asdict(publication) for publication in publications]
-    if not rows:
-        return
-    path = settings.table_path("catalog", "publication")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_deltalake(
-        str(path),
-        pa.Table.from_pylist(rows, schema=_SCHEMA),
-        mode="append",
-        name="publication",
-        description="Mọi lần dời phiên bản công bố — Every move of a published pin",
-        configuration=dict(PROPERTIES),
-    )
+    title = "Mọi lần dời phiên bản công bố — Every move of a published pin"
+    journal.append(settings, "catalog", "publication", [asdict(item) for item in publications], _SCHEMA, title)
 
 
 def publications(settings: Settings) -> list[Publication]:
     """Every record, oldest first; none when nothing was published yet."""
-    path = str(settings.table_path("catalog", "publication"))
-    if not DeltaTable.is_deltatable(path):
-        return []
-    rows: list[dict[str, Any]] = DeltaTable(path).to_pyarrow_table().to_pylist()
+    rows = journal.read(settings, "catalog", "publication")
     order = {"planned": 0, "published": 1}
     return sorted((Publication(**r) for r in rows), key=lambda p: (p.published_at, order[p.state], p.dataset))
 
@@ -107,19 +93,24 @@ def open_plans(records: Sequence[Publication]) -> tuple[Publication, ...]:
 
 
 def needed_versions(
-    records: Sequence[Publication], now: datetime, rollback: timedelta = timedelta(days=ROLLBACK_DAYS)
+    records: Sequence[Publication],
+    now: datetime,
+    rollback: timedelta = timedelta(days=ROLLBACK_DAYS),
+    retired: Mapping[str, int] = MappingProxyType({}),
 ) -> Mapping[tuple[str, str], frozenset[int]]:
     """The versions that must stay readable, by layer and dataset.
 
     The current pin and every open plan, however old; the pin before it, so that a rollback always has somewhere to
-    go; and whatever was published within ``rollback``.
+    go; and whatever was published within ``rollback``. ``retired``: table (``silver.river_stage``) → the version from
+    which on rows past their retention are gone; what lies below it is not kept just to go back to.
     """
     needed: dict[tuple[str, str], set[int]] = {}
     kept = [*current(records).values(), *open_plans(records)]
     kept += [item for item in records if now - item.published_at <= rollback]
     for item in kept:
         versions = needed.setdefault((item.layer, item.dataset), set())
-        versions.add(item.version)
-        if item.previous_version is not None:
-            versions.add(item.previous_version)
+        floor = retired.get(f"{item.layer}.{item.dataset}", 0)
+        versions |= {v for v in (item.version, item.previous_version) if v is not None and v >= floor}
+    for item in (*current(records).values(), *open_plans(records)):
+        needed[item.layer, item.dataset].add(item.version)
     return {key: frozenset(versions) for key, versions in needed.items()}

@@ -17,7 +17,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
@@ -28,20 +28,24 @@ from deltalake.exceptions import CommitFailedError
 from pipelines.contracts.names import double_quote, literal
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import trino as target
-from pipelines.landing.lease import LeaseHeld, lease
-from pipelines.publishing import ledger
+from pipelines.landing import retired
+from pipelines.landing.lease import LeaseHeld, is_held, lease
+from pipelines.landing.sink import FILE_BYTES
+from pipelines.publishing import ledger, statistics
+from pipelines.publishing.compaction import optimize_by_spark, planned_merge
 from pipelines.publishing.publication import ensure_checkpoint, pinned
 from pipelines.publishing.registration import Platform, ensure_serving
 from pipelines.quality import store
 from pipelines.quality.model import GOOD
-from pipelines.runtime.errors import LakeError
+from pipelines.runtime.errors import LakeError, ServiceError
 from pipelines.runtime.settings import Settings
 from pipelines.warehouse import manifest as runs
+from pipelines.warehouse.dbt import GOLD_LEASE
 
 log = logging.getLogger(__name__)
-LAYERS = ("bronze", "silver", "quality", "catalog", "gold")
-COMPACTED_LAYERS = ("bronze", "silver", "quality", "catalog")
-"""Those that delta-rs writes; only Spark commits to gold."""
+GOLD = "gold"
+"""The layer that Spark alone commits to; all others are written by delta-rs."""
+LAYERS = ("bronze", "silver", "quality", "catalog", GOLD)
 LOG_AGE = timedelta(days=1)
 """A log entry younger than this stays: a reader that has just listed it must find it."""
 FILE_AGE = timedelta(days=7)
@@ -49,9 +53,16 @@ FILE_AGE = timedelta(days=7)
 RUN_AGE = timedelta(days=1)
 """A run that began so recently may still be judging and building: its versions stay."""
 SMALL_FILES = 8
-"""A table is compacted when it has more files than this beyond its partitions."""
+"""A table is compacted when that leaves it more files fewer than this."""
 TARGET_BYTES = 128 * 1024 * 1024
+"""Size of compacted files; silver without partitions, whose rows are replaced one by one, keeps the small ones that a
+load writes (:data:`pipelines.landing.sink.FILE_BYTES`)."""
 _LOG_ENTRY = re.compile(r"(\d{20})\.(?:json|checkpoint(?:\.\d+\.\d+)?\.parquet|crc|checkpoint\.[0-9a-f-]+\.\w+)\Z")
+_HELD = (
+    "landing đang ghi và tự nén — landing writes and compacts it",
+    "dbt đang dựng, lần sau nén — dbt is building it",
+)
+"""Why a table is left: of delta-rs, of Spark."""
 _NO_CLEANING = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
@@ -61,11 +72,19 @@ class DeadPin(LakeError):
 
 @dataclass(frozen=True)
 class TableReport:
-    """What maintenance did, or in a dry run would do, to one table; ``note`` says what was left and why."""
+    """What maintenance did, or in a dry run would do, to one table; ``note`` says what was left and why.
+
+    ``compacted_files`` of ``rewritten_bytes`` in ``compacted_partitions`` are merged into larger ones; ``mended_files``
+    lacked statistics; ``checkpoints`` were missing at kept versions.
+    """
 
     table: str
     kept_versions: tuple[int, ...]
     compacted_files: int = 0
+    compacted_partitions: int = 0
+    rewritten_bytes: int = 0
+    mended_files: int = 0
+    checkpoints: int = 0
     removed_log_entries: int = 0
     removed_files: int = 0
     freed_bytes: int = 0
@@ -91,8 +110,8 @@ def maintain(
 ) -> MaintenanceReport:
     """Compact, checkpoint, clean and vacuum every table of the namespace, then read every pin through Trino.
 
-    Pins cannot move meanwhile (the same lock). A table that landing is writing is not compacted: landing does it; nor
-    is gold, which Spark rebuilds whole.
+    Pins cannot move meanwhile (the same lock). A table that landing is writing is not compacted: landing does it. Gold
+    is compacted by Spark, and not while dbt builds. A dry run tells from the logs what would be done, and does nothing.
 
     Raises:
         DeadPin: a pinned version cannot be read afterwards; all of them are named.
@@ -104,9 +123,11 @@ def maintain(
         platform = Platform(settings)
         needed = needed_versions(settings, platform, registry, at)
         reports = [
-            _maintain_table(settings, layer, path, needed.get((layer, path.name), frozenset()), at, dry_run)
+            _maintain_table(settings, registry, layer, path, needed.get((layer, path.name), frozenset()), at, dry_run)
             for layer, path in _tables(settings)
         ]
+        gone = _emptied(settings, at)
+        reports = [_still_holding(report, gone.get(report.table, 0)) for report in reports]
         checked = check_pins(settings, platform, needed)
     return MaintenanceReport(tuple(reports), checked, time.perf_counter() - started, dry_run)
 
@@ -117,14 +138,16 @@ def needed_versions(
     """The versions that must stay readable, by layer and table.
 
     Pins (recorded and real), what a rollback may return to, the last good version (dbt reads it when the newest one
-    fails), and everything that a recent run reads or wrote.
+    fails), and everything that a recent run reads or wrote. A week after retention deleted rows, nobody can go back to
+    a version that held them.
     """
     needed: dict[tuple[str, str], set[int]] = {}
 
     def need(layer: str, table: str, version: int) -> None:
         needed.setdefault((layer, table), set()).add(version)
 
-    for (layer, table), versions in ledger.needed_versions(ledger.publications(settings), now).items():
+    gone = _emptied(settings, now)
+    for (layer, table), versions in ledger.needed_versions(ledger.publications(settings), now, retired=gone).items():
         for version in versions:
             need(layer, table, version)
     layers = {dataset.id: dataset.layer for dataset in registry.datasets}
@@ -145,6 +168,11 @@ def needed_versions(
                 layer, _, table = name.partition(".")
                 need(layer, table, version)
     return {key: frozenset(versions) for key, versions in needed.items()}
+
+
+def _emptied(settings: Settings, now: datetime) -> Mapping[str, int]:
+    """Table → the version below which it holds rows that retention deleted a week ago or more."""
+    return retired.emptied(retired.records(settings), now - timedelta(days=ledger.ROLLBACK_DAYS))
 
 
 def check_pins(
@@ -203,45 +231,95 @@ def _tables(settings: Settings) -> list[tuple[str, Path]]:
 
 
 def _maintain_table(
-    settings: Settings, layer: str, path: Path, needed: frozenset[int], now: datetime, dry_run: bool
+    settings: Settings, registry: Registry, layer: str, path: Path, needed: frozenset[int], now: datetime, dry_run: bool
 ) -> TableReport:
-    name = f"{layer}.{path.name}"
-    may_compact = layer in COMPACTED_LAYERS and not dry_run
-    compacted, note = _compact(settings, name, path) if may_compact else (0, "")
-    keep = _checkpoints(settings, layer, path, needed, dry_run)
+    report = TableReport(f"{layer}.{path.name}", tuple(sorted(needed)))
+    report = _compact(settings, layer, path, report, dry_run)
+    report = _mend(settings, registry, layer, path, report, dry_run)
+    newest = DeltaTable(str(path)).version()
+    # What compacting and mending would commit is a version that a dry run does not see.
+    comes = dry_run and bool(report.compacted_files or report.mended_files)
+    keep, written = _checkpoints(settings, layer, path, needed, newest + comes, dry_run)
     entries = cut_log(path, keep, now, dry_run)
-    files, size = _vacuum(path, keep, dry_run)
-    return TableReport(name, tuple(sorted(needed)), compacted, entries, files, size, note)
+    files, size = _vacuum(path, tuple(min(version, newest) for version in keep), dry_run)
+    return replace(report, checkpoints=written, removed_log_entries=entries, removed_files=files, freed_bytes=size)
 
 
-def _compact(settings: Settings, name: str, path: Path) -> tuple[int, str]:
-    """Compact a table of many small files unless landing holds its lease; returns files removed and a note."""
+def _still_holding(report: TableReport, floor: int) -> TableReport:
+    """Say it when a version that people or dbt still read holds rows whose retention was over a week ago."""
+    old = [str(version) for version in report.kept_versions if version < floor]
+    if not old:
+        return report
+    said = f"bản {', '.join(old)} còn dòng quá hạn lưu: công bố bản mới — still holds rows past their retention"
+    return replace(report, note="; ".join(filter(None, (report.note, said))))
+
+
+def _compact(settings: Settings, layer: str, path: Path, report: TableReport, dry_run: bool) -> TableReport:
+    """Merge small files where it leaves a table many fewer, unless somebody else holds the table."""
     table = DeltaTable(str(path))
-    partitions = len(table.partitions()) if table.metadata().partition_columns else 1
-    if len(table.file_uris()) <= partitions + SMALL_FILES:
-        return 0, ""
+    is_small = layer == "silver" and not table.metadata().partition_columns
+    target_bytes = FILE_BYTES if is_small else TARGET_BYTES
+    planned = planned_merge(table, target_bytes)
+    if planned.excess <= SMALL_FILES:
+        return report
+    would = replace(
+        report,
+        compacted_files=planned.files,
+        compacted_partitions=planned.partitions,
+        rewritten_bytes=planned.bytes,
+    )
+    held = GOLD_LEASE if layer == GOLD else report.table
+    if dry_run:
+        return replace(would, note=_HELD[layer == GOLD]) if is_held(settings, held) else would
     try:
-        with lease(settings, name):
-            metrics = table.optimize.compact(
-                target_size=TARGET_BYTES,
+        with lease(settings, held):
+            if layer == GOLD:
+                return replace(would, compacted_files=optimize_by_spark(settings, path))
+            metrics = DeltaTable(str(path)).optimize.compact(
+                target_size=target_bytes,
                 commit_properties=CommitProperties(custom_metadata={"lake.maintenance": "compact"}),
                 post_commithook_properties=_NO_CLEANING,
             )
     except LeaseHeld:
-        return 0, "landing đang ghi và tự nén — landing writes and compacts it"
+        return replace(report, note=_HELD[layer == GOLD])
+    except ServiceError as error:
+        return replace(report, note=f"Spark: {error.what}")
     except CommitFailedError as error:
-        log.warning("compaction lost to another commit", extra={"table": name, "reason": str(error)})
-        return 0, "một lần ghi khác thắng; lần sau nén tiếp — another commit won"
-    return int(metrics["numFilesRemoved"]), ""
+        log.warning("compaction lost to another commit", extra={"table": report.table, "reason": str(error)})
+        return replace(report, note="một lần ghi khác thắng; lần sau nén tiếp — another commit won")
+    return replace(would, compacted_files=int(metrics["numFilesRemoved"]))
 
 
-def _checkpoints(settings: Settings, layer: str, path: Path, needed: frozenset[int], dry_run: bool) -> tuple[int, ...]:
-    """A checkpoint at every needed version and at the newest; returns these versions, oldest first."""
-    keep = sorted({*needed, DeltaTable(str(path)).version()})
-    if not dry_run:
-        for version in keep:
-            ensure_checkpoint(settings, layer, path.name, version)
-    return tuple(keep)
+def _mend(
+    settings: Settings, registry: Registry, layer: str, path: Path, report: TableReport, dry_run: bool
+) -> TableReport:
+    """Give files the statistics that they lack; of gold Spark writes them."""
+    if layer == GOLD:
+        return report
+    table = DeltaTable(str(path))
+    wanted = statistics.columns(registry, layer, path.name, table)
+    lacking = len(statistics.lacking(table, wanted))
+    if not lacking or dry_run:
+        return replace(report, mended_files=lacking)
+    try:
+        with lease(settings, report.table):
+            return replace(report, mended_files=statistics.repair(path, wanted))
+    except (LeaseHeld, CommitFailedError) as error:
+        log.warning("statistics left as they are", extra={"table": report.table, "reason": str(error)})
+        return replace(report, note=f"{lacking} tệp thiếu thống kê, bảng đang bận — files lack statistics, table busy")
+
+
+def _checkpoints(
+    settings: Settings, layer: str, path: Path, needed: frozenset[int], newest: int, dry_run: bool
+) -> tuple[tuple[int, ...], int]:
+    """A checkpoint at every needed version and at the newest; returns these versions, oldest first, and how many
+    checkpoints were missing."""
+    keep = sorted({*needed, newest})
+    folder = path / "_delta_log"
+    missing = [version for version in keep if not (folder / f"{version:020d}.checkpoint.parquet").exists()]
+    for version in missing if not dry_run else ():
+        ensure_checkpoint(settings, layer, path.name, version)
+    return tuple(keep), len(missing)
 
 
 def cut_log(path: Path, keep: tuple[int, ...], now: datetime, dry_run: bool) -> int:
@@ -250,8 +328,8 @@ def cut_log(path: Path, keep: tuple[int, ...], now: datetime, dry_run: bool) -> 
     Entries above it stay, checkpoints or not: between two pins every version remains readable from the log.
     """
     folder, oldest = path / "_delta_log", keep[0]
-    if not (folder / f"{oldest:020d}.checkpoint.parquet").exists():
-        # Without its checkpoint the oldest version rests on every entry below it.
+    if not dry_run and not (folder / f"{oldest:020d}.checkpoint.parquet").exists():
+        # Without its checkpoint the oldest version rests on every entry below it; a dry run counts on its being made.
         return 0
     limit = (now - LOG_AGE).timestamp()
     removed = 0

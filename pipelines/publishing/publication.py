@@ -25,7 +25,7 @@ from pipelines.quality import store
 from pipelines.quality.model import GOOD, Verdict, word
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
-from pipelines.warehouse.manifest import RunManifest
+from pipelines.warehouse.manifest import RunManifest, reasons
 
 log = logging.getLogger(__name__)
 _UNREADABLE = "{}: không trường nào của bộ dữ liệu được công bố."
@@ -91,8 +91,8 @@ def publish(
         plans: list[Publication] = []
         now = datetime.now(UTC)
         for verdict in sorted(verdicts, key=lambda v: (v.layer != "silver", v.dataset)):
-            is_stale = verdict.dataset in manifest.stale
-            move = _decide(settings, verdict, pins.get(verdict.dataset), records, is_stale=is_stale)
+            stale = _stale(manifest, registry, verdict.dataset)
+            move = _decide(settings, verdict, pins.get(verdict.dataset), records, stale=stale)
             if move.outcome == "published" and not target.is_readable(_dataset(registry, verdict.dataset)):
                 move = replace(move, outcome="kept", version=None, sentence=_UNREADABLE.format(verdict.dataset))
             moves[verdict.dataset] = move
@@ -106,7 +106,7 @@ def publish(
                     action="publish",
                     verdict=verdict.verdict,
                     run_id=manifest.run_id,
-                    reason=reason,
+                    reason=f"{reason}{stale}",
                     published_by=by,
                     published_at=now,
                 )
@@ -184,8 +184,16 @@ def verdicts_of(settings: Settings, run_id: str) -> tuple[Verdict, ...]:
     return tuple(store.newest(store.verdicts(settings, [("run_id", "=", run_id)])).values())
 
 
+def _stale(manifest: RunManifest, registry: Registry, dataset_id: str) -> str:
+    """What is added of a mart that rests on an older version of an input than promised; "" for any other."""
+    if dataset_id not in manifest.stale:
+        return ""
+    why = "; ".join(reasons(manifest, registry, dataset_id))
+    return "; số liệu dựa trên bản cũ của đầu vào" + (f" ({why})" if why else "")
+
+
 def _decide(
-    settings: Settings, verdict: Verdict, pin: int | None, records: Sequence[Publication], *, is_stale: bool
+    settings: Settings, verdict: Verdict, pin: int | None, records: Sequence[Publication], *, stale: str
 ) -> Move:
     name, layer = verdict.dataset, verdict.layer
     kept = "chưa công bố bản nào" if pin is None else f"giữ bản {pin} đang công bố"
@@ -200,7 +208,7 @@ def _decide(
         rules = ", ".join(verdict.failed_rules)
         return move("kept", pin, f"bản {version} {word(verdict.verdict)} ({rules}); {kept}")
     if pin == version:
-        return move("unchanged", pin, f"bản {version} đang được công bố")
+        return move("unchanged", pin, f"bản {version} đang được công bố{stale}")
     if pin is not None and version < pin:
         return move("kept", pin, f"bản {version} cũ hơn; {kept} (muốn lùi: lake publication rollback)")
     last = ledger.current(records).get(name)
@@ -209,7 +217,6 @@ def _decide(
     files = len(DeltaTable(str(settings.table_path(layer, name)), version=version).file_uris())
     slow = f"; bản này có {files} tệp nhỏ nên đọc chậm, hãy chạy lake maintain" if files > MANY_FILES else ""
     was = "lần đầu" if pin is None else f"thay bản {pin}"
-    stale = "; số liệu dựa trên bản cũ của đầu vào" if is_stale else ""
     return move("published", version, f"công bố bản {version} ({word(verdict.verdict)}, {was}){stale}{slow}")
 
 

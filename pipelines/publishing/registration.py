@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from pipelines.contracts.names import double_quote, literal
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import trino as target
+from pipelines.ingestion.records import open_runs
 from pipelines.publishing.catalog import write_catalog
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
@@ -119,6 +120,9 @@ def ensure_unpinned_views(settings: Settings, registry: Registry, platform: Plat
         if known.get(dataset.id) != (*target.granted_columns(dataset), target.LABEL_COLUMN):
             platform.query(target.live_view(platform.catalog, dataset))
             changed.append(f"{target.LIVE}.{dataset.id}")
+    if ("quality", "load_run") in present:
+        # Its view names every column; one that the table is to gain would else be missing until the next load.
+        open_runs(settings)
     protected = tuple(d.id for d in registry.datasets if d.is_protected)
     for table, statement in target.steward_views(platform.catalog, protected).items():
         if ("quality", table) in present:

@@ -24,6 +24,7 @@ from deltalake import DeltaTable
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.delta import PROPERTIES, comment
+from pipelines.landing.lease import lease
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.spark import unbroken
@@ -42,6 +43,9 @@ Progress = Callable[[str], None]
 _SHOWN = {"LogModelResult", "LogTestResult", "LogUnitTestResult", "LogNodeNoOpResult", "LogHookEndLine"}
 _BAD = {"error", "fail", "runtime error", "partial success"}
 _PARTIAL_PARSE = "partial_parse.msgpack"
+GOLD_LEASE = "gold"
+"""Who builds marts or merges their files holds it: Spark would let the second of both fail."""
+_GOLD_WAIT_S = 900.0
 
 
 class DbtError(LakeError):
@@ -89,6 +93,7 @@ def build(
         DbtError: Spark does not answer, dbt could not start, or a model or a test failed: it names the nodes and the
             compiled SQL. Only marts that were built and passed all their tests are recorded then.
         ServiceError: Spark ended meanwhile; nothing is recorded.
+        LeaseHeld: another build or maintenance works on gold for a quarter of an hour already.
     """
     missing = missing_inputs(manifest, registry)
     not_built = affected_marts(registry, missing, needed=True)
@@ -116,7 +121,7 @@ def build(
     names = [mart.id for mart in wanted]
     command = arguments(settings.home / "dbt_project", folder, cache, marts=names, unit_tests=unit_tests)
     extra = environment(settings, manifest, at_rest, keep, spark_remote=spark_remote)
-    with unbroken(settings):
+    with lease(settings, GOLD_LEASE, wait_s=_GOLD_WAIT_S), unbroken(settings):
         status, tail = _run(command, {**os.environ, **extra}, settings.home, progress)
 
     nodes = _results(folder / "target")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from filelock import FileLock
 
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
+from pipelines.ingestion.records import last_loads
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.files import replace_file
 from pipelines.runtime.settings import Settings
@@ -22,6 +24,12 @@ from pipelines.warehouse.code_lists import table_name
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,199}")
 _LOCAL = ZoneInfo("Asia/Ho_Chi_Minh")
+_FINISHED = "finished.json"
+_ERROR_LENGTH = 200
+_COMPILED = ("schemas", "dbt_project", "expectations")
+"""What turns tables into marts and verdicts, below the project root."""
+_LEFT_OUT = frozenset({"target", "logs", "dbt_packages"})
+"""What dbt leaves behind in its project."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +38,10 @@ class RunManifest:
 
     ``versions`` is the newest version of every table when the run began: what the silver verdict judges. Where that
     verdict failed, ``substitutes`` holds the last good version, which dbt reads instead; a dataset of ``withheld`` has
-    none and is read by nobody. ``stale`` lists the marts that rest on a substituted, withheld or missing dataset;
-    ``gold`` is what dbt wrote.
+    none and is read by nobody. ``late`` says, for people, why a sector table is older than promised: its newest load
+    failed, or is too long ago; ``lacking`` the same of a dataset that is substituted, withheld or missing. ``stale``
+    lists the marts that rest on one of all these; ``gold`` is what dbt wrote. ``basis`` is a hash of everything that a
+    run works from: two runs of one basis come to one result.
     """
 
     run_id: str
@@ -42,6 +52,9 @@ class RunManifest:
     stale: tuple[str, ...] = ()
     substitutes: Mapping[str, int] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
+    late: Mapping[str, str] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    basis: str = ""
 
     @property
     def inputs(self) -> Mapping[str, int]:
@@ -119,10 +132,63 @@ def resolve(settings: Settings, registry: Registry, run_id: str) -> RunManifest:
             namespace=settings.namespace,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=versions,
+            late=late_tables(settings, registry),
         )
-        manifest = replace(manifest, stale=affected_marts(registry, missing_inputs(manifest, registry)))
+        lacking = {name: f"{name}: chưa có bảng" for name in missing_inputs(manifest, registry)}
+        stale = affected_marts(registry, {*lacking, *manifest.late})
+        manifest = replace(manifest, lacking=lacking, stale=stale, basis=_basis(settings, manifest))
         _write(settings, manifest)
         return manifest
+
+
+def late_tables(settings: Settings, registry: Registry, now: datetime | None = None) -> Mapping[str, str]:
+    """The sector tables that are not as fresh as promised, and for each the sentence that says why.
+
+    A table that nobody loaded by :func:`pipelines.ingestion.load.ingest`, as in a drill, is not judged.
+    """
+    at, loads = now or datetime.now(UTC), last_loads(settings)
+    found: dict[str, str] = {}
+    for dataset in registry.sector_tables():
+        load = loads.get(dataset.id)
+        if load is None:
+            continue
+        since = "chưa từng thu nạp được" if load.good_at is None else f"số liệu lúc {_said(load.good_at)}"
+        if load.failed_at is not None:
+            reason = (load.error or "").partition("\n")[0][:_ERROR_LENGTH]
+            found[dataset.id] = f"{dataset.id}: lần thu nạp lúc {_said(load.failed_at)} hỏng, {since} ({reason})"
+        elif load.good_at is not None and at - load.good_at > dataset.sla.freshness:
+            found[dataset.id] = f"{dataset.id}: quá hạn thu nạp, {since}"
+    return found
+
+
+def finish(settings: Settings, run_id: str) -> None:
+    """Note that a run came to its end: from then on a run of the same basis has no news.
+
+    Raises:
+        LakeError: the run has no manifest.
+    """
+    manifest = load(settings, run_id)
+    noted = {"run_id": run_id, "basis": manifest.basis, "gold": dict(manifest.gold)}
+    replace_file(_finished_path(settings), json.dumps(noted, sort_keys=True) + "\n")
+
+
+def finished_before(settings: Settings, manifest: RunManifest) -> str | None:
+    """The last run that came to its end, when it worked from the same basis and its marts are as it left them."""
+    try:
+        last = json.loads(_finished_path(settings).read_text(encoding="utf-8"))
+        run_id, basis, gold = str(last["run_id"]), last["basis"], dict(last["gold"])
+    except (FileNotFoundError, KeyError, TypeError, ValueError):
+        # What cannot be read proves nothing: the run is done again.
+        return None
+    names = [name.partition(".")[2] for name in gold]
+    now = {f"gold.{name}": version for name, version in current_versions(settings, "gold", names).items()}
+    return run_id if basis == manifest.basis and now == gold else None
+
+
+def reasons(manifest: RunManifest, registry: Registry, mart: str) -> tuple[str, ...]:
+    """Why a mart is stale: the sentences of those inputs, its own and those of the marts that it reads."""
+    known = {**manifest.late, **manifest.lacking}
+    return tuple(known[name] for name in sorted(known) if mart in affected_marts(registry, [name]))
 
 
 def current_versions(settings: Settings, layer: str, names: Iterable[str]) -> Mapping[str, int]:
@@ -154,8 +220,10 @@ def with_last_good(
             substitutes={f"silver.{name}": version for name, version in found.items() if version is not None},
             withheld=tuple(f"silver.{name}" for name, version in found.items() if version is None),
         )
-        lacking = {*failed, *missing_inputs(changed, registry)}
-        return replace(changed, stale=affected_marts(registry, lacking))
+        lacking = {name: f"{name}: chưa có bảng" for name in missing_inputs(changed, registry)}
+        lacking |= {name: _instead(name, manifest.versions, version) for name, version in found.items()}
+        stale = affected_marts(registry, {*lacking, *manifest.late})
+        return replace(changed, lacking=lacking, stale=stale)
 
     return _update(settings, run_id, change)
 
@@ -195,6 +263,44 @@ def _inputs(dataset: Dataset, needed: bool = False) -> tuple[str, ...]:
     if dataset.mart is None:
         return ()
     return dataset.mart.needed if needed else dataset.mart.inputs
+
+
+def _instead(name: str, versions: Mapping[str, int], version: int | None) -> str:
+    """What is read of a table that failed its verdict, for people."""
+    failed = f"{name}: bản {versions.get(f'silver.{name}', '?')} không đạt kiểm định"
+    return f"{failed}, chưa có bản nào đạt" if version is None else f"{failed}, dùng bản {version}"
+
+
+def _said(at: datetime) -> str:
+    return at.astimezone(_LOCAL).strftime("%H:%M %d/%m/%Y")
+
+
+def _basis(settings: Settings, manifest: RunManifest) -> str:
+    """A hash of the versions, of who is late, of the stewards' decisions, the day, the contracts and the models."""
+    decisions = current_versions(settings, "quality", ["decision"])
+    given = {
+        "versions": dict(manifest.versions),
+        # Not the sentences: a failed load that is tried again changes nothing else in them than the time.
+        "late": sorted(manifest.late),
+        "decisions": dict(decisions),
+        "day": manifest.local_date.isoformat(),
+        "profile": settings.profile,
+    }
+    digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
+    for path in _compiled_files(settings.home):
+        digest.update(f"{path.relative_to(settings.home)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _compiled_files(home: Path) -> Iterator[Path]:
+    for folder in _COMPILED:
+        for path in sorted((home / folder).rglob("*")):
+            if path.is_file() and not _LEFT_OUT & set(path.relative_to(home).parts):
+                yield path
+
+
+def _finished_path(settings: Settings) -> Path:
+    return settings.lake_root / settings.namespace / "_runs" / _FINISHED
 
 
 def _update(settings: Settings, run_id: str, change: Callable[[RunManifest], RunManifest]) -> RunManifest:

@@ -70,7 +70,7 @@ def _code_list(recorder: Recorder, code_list: CodeList) -> None:
 def _stream(recorder: Recorder, dataset: Dataset, own: Mapping[str, str]) -> None:
     """Sender → raw topic → bronze; the conform part of the job is read from its SQL, see streams."""
     sender, raw, bronze = f"sender.{dataset.id}", f"raw.{dataset.id}", f"bronze.{dataset.id}"
-    sent = {_source_name(item): str(item.type) for item in dataset.fields}
+    sent = {item.source_name: str(item.type) for item in dataset.fields}
     recorder.dataset(sender, {**sent, "revision": "integer"})
     recorder.dataset(raw, {**own, "origin": "string", "revision": "integer", **TOPIC_COLUMNS})
     recorder.dataset(f"clean.{dataset.id}", {**own, **_system((*system.QC, *system.PROVENANCE, *system.DISPOSITION))})
@@ -89,25 +89,21 @@ def _stream(recorder: Recorder, dataset: Dataset, own: Mapping[str, str]) -> Non
 
 
 def _sector(recorder: Recorder, dataset: Dataset, sector: Sector) -> None:
-    source = f"sector.{sector.schema_name}.{sector.table}"
+    source = f"sector.{sector.place}"
     bronze, silver = f"bronze.{dataset.id}", f"silver.{dataset.id}"
-    recorder.dataset(source, {_source_name(item): str(item.type) for item in dataset.fields})
+    recorder.dataset(source, {item.source_name: str(item.type) for item in dataset.fields})
     recorder.dataset(bronze, _arrow(dataset, "bronze"))
     recorder.rows(source, bronze, INGESTION)
     for item in dataset.fields:
         _from_source(recorder, item, source, bronze, INGESTION)
     for name in dataset.key:
         recorder.edge(
-            source, _source_name(dataset.field(name)), bronze, "record_key", INGESTION, "expression", "joined by |"
+            source, dataset.field(name).source_name, bronze, "record_key", INGESTION, "expression", "joined by |"
         )
     recorder.edge(bronze, "received_at", bronze, "received_date", INGESTION, "expression", "the UTC day")
     passed = [item.name for item in dataset.fields]
     recorder.copy(bronze, silver, [*passed, "origin", "received_at", "raw_partition", "raw_offset"], INGESTION)
     _partition(recorder, dataset, bronze, silver, INGESTION)
-
-
-def _source_name(item: ContractField) -> str:
-    return item.tokenise.source if item.tokenise else item.name
 
 
 def _from_source(recorder: Recorder, item: ContractField, source: str, target: str, process: str) -> None:

@@ -71,7 +71,9 @@ def select(query: exp.Expr, known: Mapping[str, Relation]) -> Relation:
     Raises:
         Untraceable: it reads an unknown relation or column, or has a form that is not followed.
     """
-    schema: dict[str, object] = {name: dict.fromkeys(relation.columns, "string") for name, relation in known.items()}
+    # sqlglot reads the whole schema twice, and there are hundreds of relations of which a query names a few.
+    named = {part.name.lower() for part in query.find_all(exp.Table)} & known.keys()
+    schema: dict[str, object] = {name: dict.fromkeys(known[name].columns, "string") for name in sorted(named)}
     try:
         qualified = qualify(query.copy(), schema=schema, dialect=DIALECT, quote_identifiers=False, identify=False)
         scope = build_scope(qualified)
@@ -106,6 +108,7 @@ class _Follower:
     def __init__(self, known: Mapping[str, Relation]) -> None:
         self._known = known
         self._columns: dict[tuple[int, str], tuple[Dependency, ...]] = {}
+        self._decisive: dict[int, tuple[Dependency, ...]] = {}
 
     def column(self, scope: Scope, name: str) -> tuple[Dependency, ...]:
         key = (id(scope), name)
@@ -128,7 +131,8 @@ class _Follower:
     def expression(self, scope: Scope, node: exp.Expr, how: How | None = None) -> Iterator[Dependency]:
         """What an expression rests on; ``how`` overrides its kind (a filter is a filter, whatever it computes)."""
         is_bare = isinstance(node, exp.Column)
-        text = "" if is_bare else _text(node, scope)
+        # With a kind of its own it only decides, and who asks says in which words.
+        text = "" if is_bare or how else _text(node, scope)
         kind: How = how or ("identity" if is_bare else _kind(node))
         if kind == "aggregate" and (window := self._time_window(scope)):
             kind, text = "window", f"{text} · {window}"
@@ -159,7 +163,10 @@ class _Follower:
 
     def rows(self, scope: Scope) -> tuple[Dependency, ...]:
         """What decides which rows there are: tables, filters, joins, groups of this scope and those it reads."""
-        return unique(self._rows(scope))
+        key = id(scope)
+        if key not in self._decisive:
+            self._decisive[key] = unique(self._rows(scope))
+        return self._decisive[key]
 
     def _rows(self, scope: Scope) -> Iterator[Dependency]:
         for part in scope.set_operation_scopes or ():
@@ -180,9 +187,10 @@ class _Follower:
             yield from self._decides(scope, key, "group")
 
     def _decides(self, scope: Scope, condition: exp.Expr, how: How) -> Iterator[Dependency]:
+        text = _text(condition, scope)
         for item in self.expression(scope, condition, how):
             if item.field != ROWS:
-                yield Dependency(item.dataset, item.field, how, (_text(condition, scope),))
+                yield Dependency(item.dataset, item.field, how, (text,))
 
     def _time_window(self, scope: Scope) -> str:
         """The time window that a scope groups by, if it does: `TUMBLE(…)`."""
@@ -256,4 +264,4 @@ def _text(node: exp.Expr, scope: Scope) -> str:
     def bare(part: exp.Expr) -> exp.Expr:
         return exp.column(part.this.copy()) if isinstance(part, exp.Column) else part
 
-    return str(node.copy().transform(bare).sql(dialect=DIALECT))
+    return str(node.transform(bare).sql(dialect=DIALECT))

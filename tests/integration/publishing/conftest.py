@@ -9,9 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from catalogue import city
 from deltalake import DeltaTable, write_deltalake
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.delta import PROPERTIES, partition_by
 from pipelines.publishing.registration import Platform, ensure_serving
 from pipelines.runtime.settings import Settings
@@ -32,7 +33,7 @@ def rows() -> Any:
 
 @pytest.fixture(scope="session")
 def registry() -> Registry:
-    return load_registry(HOME / "schemas").only("demo")
+    return city().only("demo")
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from catalogue import city
 from deltalake import write_deltalake
 
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.delta import PROPERTIES, partition_by
 from pipelines.runtime.settings import Settings
 from pipelines.warehouse.manifest import RunManifest
@@ -34,7 +35,7 @@ def rows() -> Any:
 
 @pytest.fixture(scope="session")
 def registry() -> Registry:
-    return load_registry(HOME / "schemas").only("demo")
+    return city().only("demo")
 
 
 @pytest.fixture(scope="module")

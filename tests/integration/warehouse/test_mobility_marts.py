@@ -18,7 +18,7 @@ from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.delta import PROPERTIES, arrow_schema
 from pipelines.replay.catalog import replay_info
 from pipelines.replay.readings import Reading
-from pipelines.replay.sample import draw_all, source_name
+from pipelines.replay.sample import draw_all
 from pipelines.runtime.settings import Settings
 from pipelines.warehouse import dbt
 from pipelines.warehouse import manifest as runs
@@ -65,7 +65,7 @@ def rows_of(dataset: Dataset, drawn: Iterable[Mapping[str, Any]]) -> list[dict[s
     at = datetime(2025, 11, 9, tzinfo=UTC)
     rows = []
     for number, given in enumerate(drawn):
-        row = {f.name: given.get(source_name(f)) for f in dataset.fields}
+        row = {f.name: given.get(f.source_name) for f in dataset.fields}
         row |= {"origin": "synthetic", "revision": 0, "raw_partition": 0, "raw_offset": number, "received_at": at}
         if dataset.stream:
             row["qc_flag"] = 1

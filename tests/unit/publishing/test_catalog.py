@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from catalogue import city
 from deltalake import DeltaTable
 
-from pipelines.contracts.registry import load_registry
 from pipelines.contracts.targets import trino as target
 from pipelines.publishing import catalog
 from pipelines.publishing.catalog import DATASET, FIELD, write_catalog
@@ -15,7 +15,7 @@ from pipelines.publishing.lineage.build import build_lineage
 from pipelines.runtime.settings import Settings
 
 HOME = Path(__file__).resolve().parents[3]
-REGISTRY = load_registry(HOME / "schemas")
+REGISTRY = city()
 
 
 @pytest.fixture(scope="module")

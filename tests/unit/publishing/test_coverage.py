@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from catalogue import city
 from deltalake import DeltaTable, write_deltalake
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.contracts.registry import Registry, load_registry
+from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.delta import arrow_schema
 from pipelines.ingestion import records
-from pipelines.ingestion.records import IngestResult
+from pipelines.ingestion.records import LoadRun
 from pipelines.publishing import coverage as module
 from pipelines.publishing import ledger
 from pipelines.publishing.catalog import write_catalog
@@ -32,7 +33,7 @@ NAMES = ("river_stage", "flood_alert", "fct_river_stage", "kpi_flood_alarm", "fe
 
 def small_registry() -> Registry:
     """Six contracts and two systems, so that what is asserted does not follow the growth of the catalogue."""
-    full = load_registry(HOME / "schemas")
+    full = city()
     systems = {"river_stage": (18,), "flood_alert": (18,), "kpi_flood_alarm": (18,), "feedback_ticket": (33,)}
     datasets = tuple(full.dataset(n).model_copy(update={"systems": systems.get(n, ())}) for n in sorted(NAMES))
     kept = tuple(s for s in full.systems if s.id in {18, 30, 33})
@@ -127,9 +128,9 @@ def test_a_verdict_counts_for_its_version_and_a_failed_one_is_a_check(settings):
 
 
 def test_a_finished_load_is_a_source_even_of_an_empty_table(settings):
-    records.record(settings, IngestResult("r1", "feedback_ticket", NOW, NOW, status=records.FAILED, error="no"))
+    records.record(settings, LoadRun("r1", "feedback_ticket", NOW, NOW, status=records.FAILED, error="no"))
     assert stages(settings, "feedback_ticket")[0]["source"] == "missing"
-    records.record(settings, IngestResult("r2", "feedback_ticket", NOW, NOW))
+    records.record(settings, LoadRun("r2", "feedback_ticket", NOW, NOW))
     state, said = stages(settings, "feedback_ticket")
     assert (state["source"], said["source"].note) == ("reached", "1 loads")
 

@@ -10,6 +10,7 @@ from catalogue import city
 from deltalake import write_deltalake
 
 from pipelines.contracts.targets.delta import arrow_schema
+from pipelines.ingestion.records import FAILED, LoadRun, record
 from pipelines.publishing import ledger
 from pipelines.publishing.freshness import REPLAY_CLOCK, WALL_CLOCK, age_text, freshness, section
 from pipelines.publishing.ledger import Publication
@@ -89,6 +90,50 @@ def test_a_mart_on_stale_inputs_is_stale(settings):
     found = of(replay, "fct_river_stage")
     assert found.live_age == timedelta(0)
     assert found.is_fresh is False
+
+
+def write_prices(settings, at):
+    """One row of a table that is read as a whole, as it arrived."""
+    schema = arrow_schema(REGISTRY.dataset("med_price"), "silver")
+    columns = {name: pa.nulls(1, schema.field(name).type) for name in schema.names}
+    columns["received_at"] = pa.array([at], schema.field("received_at").type)
+    table = pa.table({name: columns[name] for name in schema.names})
+    write_deltalake(str(settings.table_path("silver", "med_price")), table, mode="append")
+
+
+def load(settings, at, **status):
+    record(settings, LoadRun(at.isoformat(), "med_price", at, at, **status))
+
+
+def test_a_snapshot_that_nobody_changes_is_fresh_while_it_is_read(settings):
+    write_prices(settings, START)
+    later = START + timedelta(days=30)
+    assert of(settings, "med_price", later).is_fresh is False, "nobody said that it was read since"
+    load(settings, START)
+    load(settings, later - timedelta(hours=3))
+    found = of(settings, "med_price", later)
+    assert (found.live_age, found.is_fresh) == (timedelta(hours=3), True)
+
+
+def test_a_load_that_failed_makes_nothing_fresh(settings):
+    write_prices(settings, START)
+    load(settings, START)
+    later = START + timedelta(days=3)
+    load(settings, later, status=FAILED, error="away")
+    found = of(settings, "med_price", later)
+    assert (found.live_age, found.is_fresh) == (timedelta(days=3), False)
+
+
+def test_a_pin_that_lacks_rows_of_the_live_table_is_as_old_as_its_own(settings):
+    write_prices(settings, START)
+    record_of = Publication("med_price", "silver", 0, None, "published", "publish", "passed", "r", "", "A", START)
+    ledger.record(settings, [record_of])
+    later = START + timedelta(days=3)
+    load(settings, later)
+    assert of(settings, "med_price", later).pinned_age == timedelta(0), "the source had nothing new"
+    write_prices(settings, later)
+    found = of(settings, "med_price", later)
+    assert (found.pinned_age, found.live_age, found.is_fresh) == (timedelta(days=3), timedelta(0), False)
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,16 @@ def test_pins_plans_rollbacks_and_the_last_week_stay():
     assert ledger.current(records)["river_stage"].version == 5
 
 
+def test_nobody_goes_back_to_rows_that_retention_has_deleted():
+    records = [moved(4, 2, days_ago=60), moved(5, 4, days_ago=3), moved(7, 5, "planned", days_ago=1)]
+    retired = {"silver.river_stage": 6, "silver.rain_gauge": 9}
+    # What people read stays whatever it holds: it moves on by publishing, and maintenance names it.
+    assert ledger.needed_versions(records, NOW, retired=retired) == {("silver", "river_stage"): frozenset({5, 7})}
+    assert ledger.needed_versions([moved(9, 8, days_ago=3, dataset="rain_gauge")], NOW, retired=retired) == {
+        ("silver", "rain_gauge"): frozenset({9})
+    }
+
+
 def test_checkpoint_is_made_at_the_pinned_version_and_the_pointer_stays_at_the_newest(settings):
     path = settings.table_path("silver", "river_stage")
     for number in range(4):

@@ -3,13 +3,14 @@
 import json
 import re
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import pytest
+from catalogue import city
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.contracts.registry import load_registry
 from pipelines.contracts.targets import flink
 from pipelines.publishing.lineage import openlineage
 from pipelines.publishing.lineage.build import build_lineage
@@ -21,8 +22,7 @@ from pipelines.runtime.settings import Settings
 
 HOME = Path(__file__).resolve().parents[3]
 JAVA = HOME / "pipelines" / "streaming" / "java" / "src" / "main" / "java" / "vn" / "hue" / "lake" / "flink"
-REGISTRY = load_registry(HOME / "schemas")
-LINEAGE = build_lineage(HOME, REGISTRY)
+REGISTRY = city()
 OUTSIDE = ("sender.", "sector.", "codelist.")
 
 COUNTS_ROWS = {
@@ -65,40 +65,46 @@ SET_BY_THE_PLATFORM = {
 """Columns of the marts that no source sends: their way ends where the platform sets them."""
 
 
+@cache
+def lineage():
+    """The lineage of the repository: seconds of work, so only where it is asked for."""
+    return build_lineage(HOME, REGISTRY)
+
+
 def up(text):
-    (column,) = LINEAGE.resolve(text)
-    return LINEAGE.reach(column)
+    (column,) = lineage().resolve(text)
+    return lineage().reach(column)
 
 
 def sources_of_value(column):
     """The upper end of the values alone: what only decides which value it is (an order, a condition) does not count."""
-    above = [edge.source for edge in LINEAGE.next(column) if edge.is_value]
+    above = [edge.source for edge in lineage().next(column) if edge.is_value]
     return {column} if not above else {end for source in above for end in sources_of_value(source)}
 
 
 def edges_into(text):
-    return {(str(e.source), e.how) for e in LINEAGE.next(LINEAGE.resolve(text)[0])}
+    return {(str(e.source), e.how) for e in lineage().next(lineage().resolve(text)[0])}
 
 
 def test_everything_is_followed_field_by_field():
-    assert LINEAGE.untraced == ()
+    assert lineage().untraced == ()
 
 
 def test_no_edge_joins_a_column_that_does_not_exist():
-    assert checked(LINEAGE) is LINEAGE
+    assert checked(lineage()) is lineage()
     wrong = Edge(
         Column("silver.river_stage", "stage_cm"), Column("gold.fct_river_stage", "stage_m"), "identity", "", "x"
     )
     with pytest.raises(ValueError, match=r"no silver\.river_stage\.stage_cm"):
-        checked(Lineage(LINEAGE.columns, (*LINEAGE.edges, wrong)))
+        checked(Lineage(lineage().columns, (*lineage().edges, wrong)))
 
 
 @pytest.mark.parametrize("mart", REGISTRY.marts(), ids=lambda d: d.id)
 def test_every_column_of_a_mart_goes_up_to_a_source(mart):
     for field in mart.fields:
         column = Column(f"gold.{mart.id}", field.name)
-        values = [edge for edge in LINEAGE.reach(column) if edge.is_value]
-        sources = {source for source in LINEAGE.sources(column) if source.dataset.startswith(OUTSIDE)}
+        values = [edge for edge in lineage().reach(column) if edge.is_value]
+        sources = {source for source in lineage().sources(column) if source.dataset.startswith(OUTSIDE)}
         assert bool(values) != (str(column) in SAID_BY_THE_MODEL), f"{column} comes from nothing"
         if not values:
             continue
@@ -108,7 +114,7 @@ def test_every_column_of_a_mart_goes_up_to_a_source(mart):
             continue
         fields = {source for source in sources if source.field != ROWS}
         assert sources, f"{column} ends before a source"
-        direct = {edge.source.field for edge in LINEAGE.next(column) if edge.is_value}
+        direct = {edge.source.field for edge in lineage().next(column) if edge.is_value}
         assert (direct == {ROWS}) == (str(column) in COUNTS_ROWS), f"{column}: {COUNTS_ROWS.get(str(column))}"
         assert fields or str(column) in COUNTS_ROWS
 
@@ -128,7 +134,7 @@ def test_the_peak_of_the_flood_goes_up_to_the_gauge():
 
 
 def test_and_the_gauge_goes_down_to_the_marts_and_what_people_read():
-    below = {str(e.target) for e in LINEAGE.reach(Column("sender.river_stage", "stage_m"), down=True)}
+    below = {str(e.target) for e in lineage().reach(Column("sender.river_stage", "stage_m"), down=True)}
     assert {
         "bronze.river_stage.payload",
         "silver.flood_alert.peak_stage_m",
@@ -139,11 +145,11 @@ def test_and_the_gauge_goes_down_to_the_marts_and_what_people_read():
 
 
 def test_the_alarm_function_is_known_by_its_declaration():
-    threshold = next(e for e in LINEAGE.next(Column("alert.flood", "threshold_m")))
+    threshold = next(e for e in lineage().next(Column("alert.flood", "threshold_m")))
     assert (str(threshold.source), threshold.how) == ("codelist.alarm_levels.threshold_m", "function")
     assert threshold.detail.startswith("FloodAlarm(") and "uid" not in threshold.detail
     assert ("clean.river_stage.stage_m", "function") in edges_into("alert.flood.peak_stage_m")
-    rows = {(str(e.source), e.how) for e in LINEAGE.next(Column("alert.flood", ROWS))}
+    rows = {(str(e.source), e.how) for e in lineage().next(Column("alert.flood", ROWS))}
     assert ("clean.river_stage.qc_flag", "filter") in rows
     assert ("clean.river_stage.disposition", "filter") in rows
 
@@ -160,7 +166,7 @@ def test_free_storage_comes_from_the_level_and_the_storage_table():
 
 def test_a_time_window_is_told_from_a_group():
     found = next(
-        e for e in LINEAGE.next(Column("agg.lane_flow_5min", "vehicle_count")) if e.source.field == "vehicle_count"
+        e for e in lineage().next(Column("agg.lane_flow_5min", "vehicle_count")) if e.source.field == "vehicle_count"
     )
     assert found.how == "window"
     assert "SUM(vehicle_count)" in found.detail and "TUMBLE" in found.detail and "'5' MINUTE" in found.detail
@@ -181,12 +187,12 @@ def test_quality_flags_rest_on_what_was_tested_and_only_decide():
 
 
 def test_a_token_says_of_which_clear_column_and_reaches_no_view():
-    edge = LINEAGE.next(Column("bronze.feedback_ticket", "phone_token"))[0]
+    edge = lineage().next(Column("bronze.feedback_ticket", "phone_token"))[0]
     assert (str(edge.source), edge.how) == ("sector.hues.feedback_ticket.reporter_phone", "token")
     for dataset in REGISTRY.datasets:
         for field in dataset.fields:
             if field.tokenise:
-                below = LINEAGE.reach(Column(f"silver.{dataset.id}", field.name), down=True)
+                below = lineage().reach(Column(f"silver.{dataset.id}", field.name), down=True)
                 shown = [e for e in below if e.target.dataset.startswith(("published.", "live."))]
                 assert not [e for e in shown if e.is_value], field.name
 
@@ -281,13 +287,13 @@ def test_a_mart_that_cannot_be_followed_keeps_its_tables(tmp_path):
 
 
 def test_names_are_found_with_and_without_layer():
-    assert LINEAGE.resolve("river_stage.stage_m") == (Column("silver.river_stage", "stage_m"),)
-    assert LINEAGE.resolve("raw.river_stage.stage_m") == (Column("raw.river_stage", "stage_m"),)
-    assert len(LINEAGE.resolve("kpi_flood_alarm")) == len(REGISTRY.dataset("kpi_flood_alarm").fields)
+    assert lineage().resolve("river_stage.stage_m") == (Column("silver.river_stage", "stage_m"),)
+    assert lineage().resolve("raw.river_stage.stage_m") == (Column("raw.river_stage", "stage_m"),)
+    assert len(lineage().resolve("kpi_flood_alarm")) == len(REGISTRY.dataset("kpi_flood_alarm").fields)
     with pytest.raises(LakeError, match=r"không có trường 'peak'.*It has: station_id"):
-        LINEAGE.resolve("kpi_flood_alarm.peak")
+        lineage().resolve("kpi_flood_alarm.peak")
     with pytest.raises(LakeError, match=r"Không có bộ dữ liệu.*bronze\.river_stage"):
-        LINEAGE.resolve("stage.stage_m")
+        lineage().resolve("stage.stage_m")
 
 
 def test_the_command_prints_a_tree_and_json(monkeypatch, tmp_path):
@@ -312,7 +318,7 @@ def test_openlineage_events_have_the_structure_of_the_specification(monkeypatch,
     kinds = {event["schemaURL"].removeprefix(base) for event in events}
     assert kinds == {"DatasetEvent", "JobEvent"}
     datasets = {e["dataset"]["name"]: e["dataset"] for e in events if "dataset" in e}
-    assert set(datasets) == set(LINEAGE.columns)
+    assert set(datasets) == set(lineage().columns)
     for event in events:
         assert datetime.fromisoformat(event["eventTime"]).tzinfo and event["producer"].startswith("https://")
         named = [event["dataset"]] if "dataset" in event else [event["job"], *event["inputs"], *event["outputs"]]
@@ -324,14 +330,14 @@ def test_openlineage_events_have_the_structure_of_the_specification(monkeypatch,
                 r"https://openlineage\.io/spec/facets/\d-\d-\d/(\w+)\.json#/\$defs/\1", facet["_schemaURL"]
             )
         columns = [field["name"] for field in dataset["facets"]["schema"]["fields"]]
-        assert columns == list(LINEAGE.columns[name])
-        lineage = dataset["facets"].get("columnLineage")
-        if lineage is None:
+        assert columns == list(lineage().columns[name])
+        followed = dataset["facets"].get("columnLineage")
+        if followed is None:
             continue
-        assert set(lineage["fields"]) <= set(columns)
-        inputs = [i for field in lineage["fields"].values() for i in field["inputFields"]]
-        for item in [*inputs, *lineage.get("dataset", [])]:
-            assert item["field"] in LINEAGE.columns[item["name"]]
+        assert set(followed["fields"]) <= set(columns)
+        inputs = [i for field in followed["fields"].values() for i in field["inputFields"]]
+        for item in [*inputs, *followed.get("dataset", [])]:
+            assert item["field"] in lineage().columns[item["name"]]
             for way in item["transformations"]:
                 assert way["type"] in {"DIRECT", "INDIRECT"}
                 assert way["subtype"] in {
@@ -342,13 +348,13 @@ def test_openlineage_events_have_the_structure_of_the_specification(monkeypatch,
 
 def test_a_token_is_said_to_be_masking():
     at = datetime(2025, 11, 1, tzinfo=UTC)
-    events = openlineage.events(LINEAGE, REGISTRY, "drill", at)
+    events = openlineage.events(lineage(), REGISTRY, "drill", at)
     bronze = next(e["dataset"] for e in events if e.get("dataset", {}).get("name") == "bronze.feedback_ticket")
     (source,) = bronze["facets"]["columnLineage"]["fields"]["phone_token"]["inputFields"]
     assert source["namespace"] == "lake://drill" and source["field"] == "reporter_phone"
     assert source["transformations"][0]["masking"] is True
-    assert events == openlineage.events(LINEAGE, REGISTRY, "drill", at)
+    assert events == openlineage.events(lineage(), REGISTRY, "drill", at)
 
 
 def test_settings_are_not_needed_to_build():
-    assert build_lineage(Settings.load({"LAKE_HOME": str(HOME)}).home, REGISTRY).edges == LINEAGE.edges
+    assert build_lineage(Settings.load({"LAKE_HOME": str(HOME)}).home, REGISTRY).edges == lineage().edges

@@ -1,7 +1,7 @@
 """The run manifest: resolved once, changed in one place, and honest about what a mart rests on."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +10,7 @@ from deltalake import write_deltalake
 
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets.delta import arrow_schema
+from pipelines.ingestion.records import FAILED, LoadRun, record
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 from pipelines.warehouse import manifest as runs
@@ -30,6 +31,11 @@ def registry(registry: Registry) -> Registry:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings.load({"LAKE_HOME": str(HOME), "LAKE_STATE": str(tmp_path), "LAKE_NAMESPACE": "unit"})
+
+
+def loaded(settings: Settings, name: str, at: datetime, error: str | None = None) -> None:
+    status = {"status": FAILED, "error": error} if error else {}
+    record(settings, LoadRun(at.isoformat(), name, at, at + timedelta(seconds=9), **status))
 
 
 def write(settings: Settings, registry: Registry, name: str) -> None:
@@ -71,8 +77,99 @@ def test_a_failed_dataset_is_read_at_its_last_good_version_and_its_marts_are_sta
     assert "silver.river_stage" not in changed.inputs
     assert changed.withheld == ("silver.river_stage",)
     assert changed.stale == (*FLOOD[:3], "kpi_feedback_month", FLOOD[3])
+    assert runs.reasons(changed, registry, "kpi_feedback_month") == (
+        "feedback_ticket: bản 1 không đạt kiểm định, dùng bản 0",
+    )
+    assert runs.reasons(changed, registry, FLOOD[1])[-1] == (
+        "river_stage: bản 0 không đạt kiểm định, chưa có bản nào đạt"
+    )
     assert runs.load(settings, "run") == changed
     assert runs.with_last_good(settings, registry, "run", [], {}.get).stale == ()
+
+
+def test_a_department_that_is_away_stops_no_mart_and_marks_its_own_stale(
+    settings: Settings, registry: Registry
+) -> None:
+    ensure_code_lists(settings, registry)
+    for name in ("river_stage", "flood_alert", "lane_minute", "feedback_ticket"):
+        write(settings, registry, name)
+    now = datetime.now(UTC)
+    promised = registry.dataset("feedback_ticket").sla.freshness
+    loaded(settings, "feedback_ticket", now - promised / 2)
+    fresh = runs.resolve(settings, registry, "fresh")
+    assert (fresh.stale, fresh.late) == ((), {})
+
+    loaded(settings, "feedback_ticket", now, "hues does not answer.\nAsk the agency.")
+    away = runs.resolve(settings, registry, "away")
+    assert away.versions == fresh.versions, "its last good rows are read"
+    assert away.stale == ("kpi_feedback_month",)
+    (reason,) = runs.reasons(away, registry, "kpi_feedback_month")
+    assert reason.startswith("feedback_ticket: lần thu nạp lúc ")
+    assert reason.endswith("(hues does not answer.)")
+    assert runs.reasons(away, registry, "fct_river_stage") == ()
+    judged = runs.with_last_good(settings, registry, "away", [], {}.get)
+    assert judged.stale == away.stale, "its verdict is good, it is old all the same"
+    assert runs.resolve(settings, registry, "again").late.keys() == {"feedback_ticket"}
+
+    loaded(settings, "feedback_ticket", now + timedelta(seconds=1))
+    assert runs.resolve(settings, registry, "back").stale == ()
+
+
+def test_a_table_that_nobody_read_for_longer_than_promised_is_late(settings: Settings, registry: Registry) -> None:
+    read_at = datetime(2026, 11, 20, 19, tzinfo=UTC)
+    promised = registry.dataset("feedback_ticket").sla.freshness
+    loaded(settings, "feedback_ticket", read_at)
+    assert runs.late_tables(settings, registry, read_at + promised) == {}
+    found = runs.late_tables(settings, registry, read_at + promised + timedelta(seconds=1))
+    assert found == {"feedback_ticket": "feedback_ticket: quá hạn thu nạp, số liệu lúc 02:00 21/11/2026"}
+    loaded(settings, "feedback_ticket", read_at - timedelta(days=1), "an older failure says nothing")
+    assert runs.late_tables(settings, registry, read_at + promised) == {}
+
+
+def test_a_run_has_no_news_until_something_changes(settings: Settings, registry: Registry) -> None:
+    write(settings, registry, "river_stage")
+    write(settings, registry, "feedback_ticket")
+    loaded(settings, "feedback_ticket", datetime.now(UTC))
+    first = runs.resolve(settings, registry, "first")
+    assert runs.finished_before(settings, first) is None, "it did not come to its end"
+    gold = settings.table_path("gold", "fct_river_stage")
+    gold.parent.mkdir(parents=True)
+    write_deltalake(str(gold), pa.table({"a": [1]}))
+    runs.with_gold(settings, "first", {"fct_river_stage": 0})
+    runs.finish(settings, "first")
+    assert runs.finished_before(settings, runs.resolve(settings, registry, "same")) == "first"
+
+    loaded(settings, "feedback_ticket", datetime.now(UTC), "away")
+    assert runs.finished_before(settings, runs.resolve(settings, registry, "away")) is None, "its marts are stale now"
+    loaded(settings, "feedback_ticket", datetime.now(UTC))
+    assert runs.finished_before(settings, runs.resolve(settings, registry, "back")) == "first"
+    write_deltalake(str(gold), pa.table({"a": [2]}), mode="append")
+    assert runs.finished_before(settings, runs.resolve(settings, registry, "gold")) is None, "another wrote the mart"
+    runs.with_gold(settings, "gold", {"fct_river_stage": 1})
+    runs.finish(settings, "gold")
+    write(settings, registry, "river_stage")
+    assert runs.finished_before(settings, runs.resolve(settings, registry, "news")) is None
+
+
+def test_a_decision_of_a_steward_and_a_changed_model_are_news(
+    settings: Settings, registry: Registry, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    (home / "dbt_project" / "target").mkdir(parents=True)
+    model = home / "dbt_project" / "model.sql"
+    model.write_text("select 1")
+    own = replace(settings, home=home)
+    runs.resolve(own, registry, "first")
+    runs.finish(own, "first")
+    (home / "dbt_project" / "target" / "run.json").write_text("{}")
+    assert runs.finished_before(own, runs.resolve(own, registry, "same")) == "first"
+    model.write_text("select 2")
+    assert runs.finished_before(own, runs.resolve(own, registry, "model")) is None
+    runs.finish(own, "model")
+    decision = settings.table_path("quality", "decision")
+    decision.parent.mkdir(parents=True, exist_ok=True)
+    write_deltalake(str(decision), pa.table({"dataset": ["river_stage"]}))
+    assert runs.finished_before(own, runs.resolve(own, registry, "waived")) is None
 
 
 def test_a_mart_is_built_without_an_input_that_it_can_do_without(registry: Registry) -> None:
