@@ -1,12 +1,13 @@
-"""One DAG per agency, one task per sector table, compiled from the contracts in schemas/datasets."""
+"""One DAG per agency, one task per source of it, from the plan that the contracts compile to."""
 
 import os
 
-from pipelines.contracts.registry import load_registry
 from pipelines.ingestion.airflow import build_dag
-from pipelines.ingestion.plan import ingestion_plans
+from pipelines.ingestion.plan import INGEST
+from pipelines.ingestion.plan_file import read
 from pipelines.runtime.settings import Settings
 
 # Airflow finds DAGs among the names of this module.
-for plan in ingestion_plans(load_registry(Settings.load().home / "schemas")):
-    globals()[plan.id] = build_dag(plan, os.environ)
+for plan in read(Settings.load().home):
+    if plan.id.startswith(INGEST):
+        globals()[plan.id] = build_dag(plan, os.environ)

@@ -2,9 +2,9 @@
 
 import os
 
-from pipelines.contracts.registry import load_registry
 from pipelines.ingestion.airflow import build_dag
-from pipelines.ingestion.plan import warehouse_plan
+from pipelines.ingestion.plan import WAREHOUSE
+from pipelines.ingestion.plan_file import read
 from pipelines.runtime.settings import Settings
 
-warehouse = build_dag(warehouse_plan(load_registry(Settings.load().home / "schemas")), os.environ)
+(warehouse,) = (build_dag(plan, os.environ) for plan in read(Settings.load().home) if plan.id == WAREHOUSE)

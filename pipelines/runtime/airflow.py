@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
+from pipelines.runtime.airflow_plan import Pool
 from pipelines.runtime.errors import LakeError
 
 _POLL_S = 0.5
@@ -140,15 +142,57 @@ class AirflowClient:
         texts = [_log_line(entry) for entry in content] if isinstance(content, list) else str(content).splitlines()
         return "\n".join([text for text in texts if text][-lines:])
 
-    def post_asset_event(self, name: str, extra: Mapping[str, Any] | None = None) -> bool:
-        """Tell that a table has news (`city/silver/river_stage`); False when no DAG knows the asset, as in a drill."""
+    def post_asset_event(
+        self, name: str, extra: Mapping[str, Any] | None = None, *, pause: timedelta | None = None
+    ) -> bool:
+        """Tell that an asset has news (`city/silver/river_stage`), unless that was told less than `pause` ago.
+
+        Returns whether it is known now: False when no DAG knows the asset, as in a drill.
+        """
         found = self._get("/assets", params={"name_pattern": name, "limit": 100})["assets"]
         ids = [asset["id"] for asset in found if asset["name"] == name]
         if not ids:
             return False
+        if pause is not None:
+            newest = self.asset_events(name, limit=1)
+            if newest and datetime.now(UTC) - datetime.fromisoformat(newest[0]["timestamp"]) < pause:
+                return True
         body = {"asset_id": ids[0], "extra": dict(extra or {})}
         self._check(self._send("POST", "/assets/events", json=body), f"tell of {name}")
         return True
+
+    def asset_events(self, name: str, limit: int = 100) -> list[dict[str, Any]]:
+        """Return what was told of an asset (`timestamp`, `extra`), the newest first."""
+        found = self._get("/assets", params={"name_pattern": name, "limit": 100})["assets"]
+        for asset in found:
+            if asset["name"] == name:
+                asked = {"asset_id": asset["id"], "order_by": "-timestamp", "limit": limit}
+                events: list[dict[str, Any]] = self._get("/assets/events", params=asked)["asset_events"]
+                return events
+        return []
+
+    def ensure_pools(self, pools: Iterable[Pool]) -> tuple[str, ...]:
+        """Bring the server's pools to these, and return the names of those that were made or changed.
+
+        Other pools, an administrator's own, are left alone.
+
+        Raises:
+            AirflowError: Airflow refuses one.
+        """
+        have = {pool["name"]: pool for pool in self._get("/pools", params={"limit": 1000})["pools"]}
+        changed = []
+        for pool in pools:
+            body = {"slots": pool.slots, "description": pool.description, "include_deferred": False}
+            known = have.get(pool.name)
+            if known is None:
+                response = self._send("POST", "/pools", json={"name": pool.name, **body})
+            elif (known["slots"], known["description"]) != (pool.slots, pool.description):
+                response = self._send("PATCH", f"/pools/{_part(pool.name)}", json={"pool": pool.name, **body})
+            else:
+                continue
+            self._check(response, f"make the pool {pool.name}")
+            changed.append(pool.name)
+        return tuple(changed)
 
     def run_page(self, dag_id: str, run_id: str) -> str:
         """Return the address of a run for people."""

@@ -132,7 +132,7 @@ def show_status(as_json: AsJson = False) -> None:
             f"[{style}]{service.state}[/]",
             str(service.pid or ""),
             port,
-            _duration(service.uptime_s),
+            status.duration_text(service.uptime_s),
             f"{service.rss_bytes / 2**20:.0f} MB" if service.rss_bytes else "",
             str(service.restarts or ""),
         )
@@ -146,9 +146,10 @@ def show_status(as_json: AsJson = False) -> None:
         table = Table("job", "state", "tasks", "up", "last checkpoint", title="Flink jobs", title_justify="left")
         for job in jobs:
             style = "green" if job.works else "yellow" if job.state in {"RUNNING", "RESTARTING", "CREATED"} else "red"
-            age = "none yet" if job.last_checkpoint_age_s is None else f"{_duration(job.last_checkpoint_age_s)} ago"
+            age_s = job.last_checkpoint_age_s
+            age = "none yet" if age_s is None else f"{status.duration_text(age_s)} ago"
             tasks = f"{job.running_tasks}/{job.tasks}"
-            table.add_row(job.name, f"[{style}]{job.state}[/]", tasks, _duration(job.uptime_s), age)
+            table.add_row(job.name, f"[{style}]{job.state}[/]", tasks, status.duration_text(job.uptime_s), age)
         _console.print(table)
     for make_section in status.status_sections:
         section = make_section(settings)
@@ -159,14 +160,6 @@ def show_status(as_json: AsJson = False) -> None:
         for row in section.rows:
             table.add_row(*row)
         _console.print(table)
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 @services_app.command()

@@ -57,4 +57,5 @@ def forget_namespace(settings: Settings, report: services.Report = services.sile
             else:
                 path.unlink(missing_ok=True)
     settings.set_profile(None)
+    settings.set_sector_sample(None)
     report("tables", "removed")

@@ -87,7 +87,7 @@ def launch(service: Service, folder: Path, restarts: int = 0) -> ProcessRecord:
         pid=pid,
         birth=birth_mark(pid),
         command=service.command,
-        env=dict(service.env),
+        env={**service.env, **service.private},
         cwd=str(service.cwd),
         command_hash=service.command_hash,
         ports=dict(service.ports),
@@ -102,7 +102,7 @@ def launch(service: Service, folder: Path, restarts: int = 0) -> ProcessRecord:
 
 def _begin(service: Service, folder: Path, log: int) -> int:
     """Begin the service's process with `log` as its output, and return its pid once the program runs."""
-    environment = child_environment(service.env, folder)
+    environment = child_environment({**service.env, **service.private}, folder)
     program = shutil.which(service.command[0], path=environment.get("PATH")) or service.command[0]
     result = subprocess.run(
         [sys.executable, "-I", "-S", "-c", _DETACH, str(log), program, *service.command[1:]],

@@ -22,7 +22,9 @@ class Service:
     `probe` returns None when the server answers as ours and works, else a phrase saying what is missing; it never
     raises for a server that is down. `prepare` writes configuration and formats storage, `on_ready` finishes the
     set-up inside the running server; both are idempotent. `fingerprint` stands for inputs that the command does not
-    name (jars, rendered configuration): when it changes, the running process is out of date.
+    name (jars, rendered configuration): when it changes, the running process is out of date. `private` are variables
+    beside `env` that hold secrets and whose change lets a running process be: who starts the service from another
+    shell has others, or none.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Service:
     start_timeout_s: float = 120.0
     stop_grace_s: float = 20.0
     stop_signal: int = signal.SIGTERM
+    private: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def command_hash(self) -> str:
@@ -48,10 +51,12 @@ class Service:
 
 @dataclass(frozen=True)
 class Context:
-    """What a service is built from: the settings and the ports of every service of the plan, by service and use."""
+    """What a service is built from: the settings, the ports of every service of the plan by service and use, and the
+    environment of who starts it."""
 
     settings: Settings
     ports: Mapping[str, Mapping[str, int]]
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def port(self, service: str, use: str) -> int:
         """Return one port of a service of the plan."""

@@ -76,7 +76,7 @@ class Endpoints:
 
     @property
     def postgres(self) -> str:
-        """Connection URL of the sample sector database, password included."""
+        """Connection URL of the sample sector database, password included; also what its connection in Airflow says."""
         return self.postgres_dsn("sector")
 
     def postgres_dsn(self, database: str) -> str:
@@ -108,7 +108,8 @@ def endpoints(settings: Settings) -> Endpoints:
 
 def built(settings: Settings, env: Mapping[str, str] | None = None) -> dict[str, Service]:
     """Return every service of the installation with the ports that it has or would get."""
-    context = Context(settings=settings, ports=assign_ports(settings, SPECS, os.environ if env is None else env))
+    variables = os.environ if env is None else env
+    context = Context(settings=settings, ports=assign_ports(settings, SPECS, variables), env=variables)
     return {spec.name: spec.build(context) for spec in SPECS}
 
 

@@ -89,6 +89,36 @@ class Settings:
     def _profile_file(self) -> Path:
         return self.state / "profiles" / self.namespace
 
+    @property
+    def sector_sample(self) -> str | None:
+        """The connection of the sample database that stands for every source of the sector in this namespace; None
+        where each source is read by its own, as in the city's."""
+        try:
+            return self._sample_file.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return None
+
+    def set_sector_sample(self, connection: str | None) -> None:
+        """Remember that this namespace reads the sample, for every command and task that works in it; None forgets it.
+
+        Raises:
+            SettingsError: the namespace holds the city's observed data.
+        """
+        if connection is None:
+            self._sample_file.unlink(missing_ok=True)
+            return
+        if self.namespace == DEFAULT_NAMESPACE:
+            raise SettingsError(
+                f"The namespace {DEFAULT_NAMESPACE!r} holds observed data and does not read the sample. "
+                "Set LAKE_NAMESPACE to an exercise, for example to 'demo'."
+            )
+        self._sample_file.parent.mkdir(parents=True, exist_ok=True)
+        self._sample_file.write_text(f"{connection}\n", encoding="ascii")
+
+    @property
+    def _sample_file(self) -> Path:
+        return self.state / "sector_samples" / self.namespace
+
     def topic(self, name: str) -> str:
         """Return the Kafka topic of the namespace: `raw.river_stage` gives `city.raw.river_stage`."""
         return f"{self.namespace}.{name}"

@@ -89,9 +89,16 @@ def _duty_state(each: Told, now: datetime) -> str:
 def _ago(at: str | None, now: datetime) -> str:
     if at is None:
         return "chưa lần nào (never)"
-    minutes, seconds = divmod(int((now - datetime.fromisoformat(at)).total_seconds()), 60)
+    return duration_text((now - datetime.fromisoformat(at)).total_seconds())
+
+
+def duration_text(seconds: float | None) -> str:
+    """A duration for people, in its two largest units; empty where it is unknown."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 # Other packages add theirs when they are imported by the command line: dataset freshness, the ledger.

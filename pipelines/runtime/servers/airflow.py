@@ -9,6 +9,8 @@ from pathlib import Path
 
 import httpx
 
+from pipelines.runtime.airflow import AirflowClient
+from pipelines.runtime.airflow_plan import pools
 from pipelines.runtime.errors import ServiceError
 from pipelines.runtime.launcher import child_environment
 from pipelines.runtime.ports import listener, service_folder
@@ -24,6 +26,7 @@ SCHEDULER = "airflow-scheduler"
 DAG_PROCESSOR = "airflow-dag-processor"
 TRIGGERER = "airflow-triggerer"
 _PROBE_TIMEOUT_S = 5.0
+_CONNECTION = "AIRFLOW_CONN_"
 _HEALTH_KEYS = {SCHEDULER: "scheduler", DAG_PROCESSOR: "dag_processor", TRIGGERER: "triggerer"}
 
 
@@ -46,6 +49,13 @@ def environment(settings: Settings) -> dict[str, str]:
         # Its processes rename themselves; without this that overwrites the environment by which we recognise them.
         "SPT_NOENV": "1",
     }
+
+
+def _connections(context: Context) -> dict[str, str]:
+    """Return the connections that its tasks find in the environment: those of who starts it, and that of the sample."""
+    given = {name: value for name, value in context.env.items() if name.startswith(_CONNECTION)}
+    sample = postgres.dsn(context.settings, context.port(postgres.NAME, "sql"), "sector")
+    return {**given, f"{_CONNECTION}{postgres.SAMPLE_CONNECTION.upper()}": sample}
 
 
 def _derived_key(settings: Settings, name: str) -> str:
@@ -87,15 +97,23 @@ def _service(context: Context, name: str, arguments: tuple[str, ...]) -> Service
     def probe() -> str | None:
         return _probe(settings, name, port)
 
+    def on_ready() -> None:
+        if name == API:
+            # A task whose pool is missing waits for ever, without a word.
+            with AirflowClient(f"http://127.0.0.1:{port}") as client:
+                client.ensure_pools(pools(settings.home))
+
     return Service(
         name=name,
         command=(str(Path(sys.prefix) / "bin" / "airflow"), *arguments),
         cwd=folder,
         env=environment(settings.with_namespace("city")),
+        private=_connections(context),
         ports={"http": port} if name == API else {},
         needs=(postgres.NAME,) if name == API else (API,),
         probe=probe,
         prepare=prepare,
+        on_ready=on_ready,
         fingerprint=fingerprint(config),
         start_timeout_s=240.0,
         stop_grace_s=20.0,

@@ -20,6 +20,8 @@ NAME = "postgres"
 USER = "lake"
 PASSWORD_FILE = "postgres.password"  # noqa: S105 (the name of a file)
 DATABASES = ("airflow", "sector")
+SAMPLE_CONNECTION = "lake_sample"
+"""The connection, as Airflow knows it, of the sample sector database."""
 # PostgreSQL refuses to run as root: then it runs as the first of these that the system knows.
 _ORDINARY_USERS = ("postgres", "nobody")
 

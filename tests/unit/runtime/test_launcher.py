@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from pipelines.runtime.errors import ServiceError
-from pipelines.runtime.launcher import log_tail, start_service, stop_service
+from pipelines.runtime.launcher import log_tail, relaunch, start_service, stop_service
 from pipelines.runtime.ports import service_folder
 from pipelines.runtime.process import ProcessRecord, birth_mark, service_processes
 from pipelines.runtime.service import Service
@@ -46,6 +46,19 @@ def test_a_slow_server_is_waited_for_and_recorded(settings: Settings, fake: Make
     assert stop_service(settings, "fake") == "stopped"
     assert birth_mark(record.pid) == ""
     assert ProcessRecord.read(service_folder(settings, "fake")) is None
+
+
+def test_a_server_has_its_private_variables_also_after_a_restart(settings: Settings, fake: MakeFake) -> None:
+    service = replace(fake(), private={"AIRFLOW_CONN_SECTOR_SOYT": "postgresql://u:hush@h/d"})
+    record = start(settings, service)
+    folder = service_folder(settings, "fake")
+    assert psutil.Process(record.pid).environ()["AIRFLOW_CONN_SECTOR_SOYT"] == "postgresql://u:hush@h/d"
+    assert oct((folder / "process.json").stat().st_mode & 0o777) == "0o600"
+    assert start(settings, replace(service, private={})).pid == record.pid, "another shell restarts nothing"
+    os.killpg(record.pid, signal.SIGKILL)
+    again = relaunch(record, folder)
+    assert psutil.Process(again.pid).environ()["AIRFLOW_CONN_SECTOR_SOYT"] == "postgresql://u:hush@h/d"
+    stop_service(settings, "fake")
 
 
 def test_a_server_that_dies_at_once_is_told_with_its_log(settings: Settings, fake: MakeFake) -> None:

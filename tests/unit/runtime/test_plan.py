@@ -116,6 +116,19 @@ def test_building_the_services_writes_nothing_but_secrets(settings: Settings) ->
         assert service.command_hash == found.build(context).command_hash, "the same inputs, the same hash"
 
 
+def test_connections_reach_airflow_alone_and_restart_nothing(settings: Settings) -> None:
+    ports = assign_ports(settings, SPECS, {})
+    given = {"AIRFLOW_CONN_SECTOR_SOYT": "postgresql://u:hush@h/d", "AIRFLOW_HOME": "/elsewhere"}
+    for found in SPECS:
+        plain = found.build(Context(settings=settings, ports=ports))
+        told = found.build(Context(settings=settings, ports=ports, env=given))
+        assert told.command_hash == plain.command_hash
+        assert "hush" not in repr(told)
+        names = {"AIRFLOW_CONN_SECTOR_SOYT", "AIRFLOW_CONN_LAKE_SAMPLE"} if found.group_name == "airflow" else set()
+        assert set(told.private) == names
+        assert names == set() or told.private["AIRFLOW_CONN_LAKE_SAMPLE"].endswith("/sector")
+
+
 def test_no_command_line_shows_a_secret(settings: Settings) -> None:
     context = Context(settings=settings, ports=assign_ports(settings, SPECS, {}))
     shown = " ".join(" ".join([*s.command, *s.env.values()]) for s in (found.build(context) for found in SPECS))
