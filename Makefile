@@ -29,11 +29,11 @@ demo-clean: setup ## Forget the demo's data (services and downloads stay)
 	@LAKE_NAMESPACE=demo $(BIN)/lake forget
 
 test: setup ## Unit, integration and end-to-end tests
-	@$(BIN)/python -m pytest tests/unit -n 2
+	@$(BIN)/python -m pytest tests/unit -n 2 --dist loadfile
 	@$(BIN)/python -m pytest tests/integration tests/e2e tests/chaos
 
 fuzz: setup ## The laws of the unit tests on other examples each time
-	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/unit -n 2
+	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/unit -n 2 --dist loadfile
 
 chaos: setup ## Twenty minutes of deaths and outages under load, beyond what make test kills
 	@$(BIN)/python -m pytest tests/chaos -m chaos

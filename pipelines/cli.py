@@ -89,6 +89,9 @@ COMMANDS: dict[str, Mount] = {
     "cap": Mount("pipelines.publishing.cap.commands", "cap_app", "Public alerts in CAP 1.2: draft, release, cancel."),
     "desk": Mount("pipelines.commands.desk", "desk_app", "The daemon that issues forecasts and drafts alerts."),
     "publication": Mount("pipelines.publishing.commands", "publication_app", "What is published, and going back."),
+    "retention": Mount(
+        "pipelines.warehouse.commands", "retention_app", "Delete what is older than its contract says; record it."
+    ),
     "maintain": Mount(
         "pipelines.publishing.commands", "maintain_app", "Compact, clean and vacuum without killing a pin."
     ),

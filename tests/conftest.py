@@ -25,6 +25,7 @@ from pipelines.commands.platform import stop_namespace
 from pipelines.commands.story import tell
 from pipelines.contracts.registry import Registry
 from pipelines.runtime import services
+from pipelines.runtime.servers.postgres import SAMPLE_CONNECTION
 from pipelines.runtime.services import Endpoints
 from pipelines.runtime.settings import Settings
 from pipelines.serving.trino import Client
@@ -95,9 +96,11 @@ class LakeServices:
         return services.endpoints(self.settings)
 
     def namespace(self, name: str) -> Settings:
-        """Return the settings of a namespace of the test's own, `[a-z][a-z0-9_]{0,30}`, with the demo's datasets."""
+        """Return the settings of a namespace of the test's own, `[a-z][a-z0-9_]{0,30}`, with the demo's datasets and
+        the sample in place of the sources."""
         settings = self.settings.with_namespace(name)
         settings.set_profile("demo")
+        settings.set_sector_sample(SAMPLE_CONNECTION)
         return settings
 
     def stop(self) -> None:

@@ -15,6 +15,7 @@ from pipelines.contracts import build as files
 from pipelines.contracts.catalogue import successor
 from pipelines.contracts.registry import Registry, load_registry
 from pipelines.contracts.targets import delta, kafka
+from pipelines.ingestion import plan_file
 from pipelines.runtime.contracts import part_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
@@ -23,6 +24,10 @@ contracts_app = typer.Typer(
     no_args_is_help=True, help="The datasets of the city: one YAML file each, everything else is generated."
 )
 _console = Console()
+OTHERS: tuple[files.FileTarget, ...] = (plan_file,)
+"""What is generated from contracts by packages that stand above them."""
+FOLDERS = (*files.FOLDERS, *(folder for target in OTHERS for folder in target.FOLDERS))
+"""All folders with generated files."""
 
 
 def checked_registry(settings: Settings) -> Registry:
@@ -47,7 +52,7 @@ def check() -> None:
     settings = Settings.load()
     registry = _whole(settings)
     validators.check(registry)
-    drift = artifacts.compare(settings.home, files.render(registry), files.FOLDERS)
+    drift = artifacts.compare(settings.home, files.render(registry, OTHERS), FOLDERS)
     for word, paths in (("missing", drift.missing), ("out of date", drift.changed), ("orphaned", drift.orphaned)):
         for path in paths:
             _console.print(f"{path}: {word}; run `lake contracts build`")
@@ -61,12 +66,12 @@ def check() -> None:
 
 @contracts_app.command()
 def build() -> None:
-    """Write the generated files (dbt, quality suites, catalogue, pages); hand-written files are never touched."""
+    """Write the generated files (dbt, quality suites, catalogue, pages, Airflow's plan); never hand-written ones."""
     settings = Settings.load()
     registry = _whole(settings)
     validators.check(registry)
     try:
-        drift = artifacts.write(settings.home, files.render(registry), files.FOLDERS)
+        drift = artifacts.write(settings.home, files.render(registry, OTHERS), FOLDERS)
     except FileExistsError as error:
         raise LakeError(f"Nothing was written: {error}.") from error
     for word, paths in (("new", drift.missing), ("changed", drift.changed), ("removed", drift.orphaned)):

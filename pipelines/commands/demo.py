@@ -31,6 +31,7 @@ from pipelines.replay.sender import send_replay
 from pipelines.runtime import flink
 from pipelines.runtime.airflow import AirflowClient
 from pipelines.runtime.errors import LakeError
+from pipelines.runtime.servers.postgres import SAMPLE_CONNECTION
 from pipelines.runtime.services import Report, endpoints, up
 from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
 from pipelines.serving.bootstrap import apply
@@ -77,6 +78,7 @@ def run_demo(settings: Settings, plan: DemoPlan, console: Console) -> DemoResult
     """
     stages = Stages(console)
     settings.set_profile(plan.profile)
+    settings.set_sector_sample(SAMPLE_CONNECTION)
     registry = checked_registry(settings)
     servers = Track(lambda: _start_servers(settings, registry, plan, stages))
     try:

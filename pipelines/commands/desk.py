@@ -18,6 +18,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines.forecast import GRACE, STEP
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.process import lake_executable
 from pipelines.runtime.settings import Settings
@@ -29,8 +30,6 @@ desk_app = typer.Typer(
 )
 _log = logging.getLogger(__name__)
 _TIMEOUT_S = 300.0
-_STEP_S, _GRACE_S = 600, 300
-"""Gauges report every ten minutes, and five minutes later a forecast of that moment is made."""
 
 
 class Name(StrEnum):
@@ -107,10 +106,9 @@ def _once(settings: Settings, name: Name) -> str:
         from pipelines.forecast.commands import issue_forecasts
 
         return issue_forecasts(settings)
-    from pipelines.publishing.cap.commands import draft_and_send
+    from pipelines.publishing.cap.commands import draft_and_send, said
 
-    new, sent = draft_and_send(settings)
-    return f"{len(new)} bản tin mới — new messages; {sent} dòng đã gửi — rows sent" if new or sent else ""
+    return said(*draft_and_send(settings))
 
 
 def _duty(settings: Settings, name: Name, every_s: float) -> Duty:
@@ -128,7 +126,8 @@ def commits(settings: Settings, kind: DeskDuty, now_s: float) -> str:
 
     What is slow news counts as of the last forecast's moment: five minutes after every tenth one its readings are in.
     """
-    slow_until = int((now_s - _GRACE_S) // _STEP_S * _STEP_S + _GRACE_S) * 10**9
+    step_s, grace_s = STEP.total_seconds(), GRACE.total_seconds()
+    slow_until = int((now_s - grace_s) // step_s * step_s + grace_s) * 10**9
     times = [_committed(settings, *table) for table in kind.news]
     times += [min(_committed(settings, *table), slow_until) for table in kind.slow_news]
     return " ".join(map(str, times))

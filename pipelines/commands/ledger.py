@@ -12,6 +12,7 @@ from deltalake import DeltaTable
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.contracts import system
 from pipelines.contracts.registry import Registry
 from pipelines.landing.broker import Broker, Range
 from pipelines.landing.ledger import DatasetLedger, Ledger, ledger
@@ -24,7 +25,7 @@ from pipelines.runtime.settings import Settings
 ledger_app = typer.Typer()
 Ranges = Mapping[str, Mapping[int, Range]]
 TERMS = ("received", "refused", "duplicate", "accepted", "on_time", "late", "corrected")
-EFFECTS = ("inserted", "updated", "unchanged", "quarantined", "in_flight", "rows_in_silver")
+EFFECTS = (*system.EFFECTS, "in_flight", "rows_in_silver")
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,11 @@ def start_namespace(settings: Settings, report: Report = silent, *, desk: bool =
     start_daemon(settings, LANDING, (lake, "landing", "run", "--wait"), report=report)
     start_daemon(settings, JOBS, (lake, "jobs", "supervise"), report=report)
     _start_gateway(settings, lake, report)
+    if not desk:
+        return
     held = {dataset.id for dataset in registry_of(settings).datasets}
     duties = [name for name, duty in DUTIES.items() if duty.needs <= held]
-    if desk and duties:
+    if duties:
         options = [option for name in duties for option in ("--duty", name)]
         start_daemon(settings, DESK, (lake, "desk", "run", *options), report=report)
 

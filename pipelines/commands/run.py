@@ -10,6 +10,7 @@ from rich.console import Console
 
 from pipelines.contracts.registry import Registry
 from pipelines.ingestion.commands import ingest
+from pipelines.ingestion.exits import NO_NEWS
 from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.services import endpoints
@@ -32,14 +33,24 @@ def _context() -> tuple[Settings, Registry]:
 
 
 @run_app.command()
-def manifest(run_id: RunId) -> None:
+def manifest(
+    run_id: RunId,
+    if_news: Annotated[
+        bool,
+        typer.Option("--if-news", envvar="LAKE_IF_NEWS", help="Exit with 99 when the last run worked from the same."),
+    ] = False,
+) -> None:
     """Fix the version of every table that this run reads, once: a second call returns the first answer."""
     from pipelines.warehouse.code_lists import ensure_code_lists
-    from pipelines.warehouse.manifest import resolve
+    from pipelines.warehouse.manifest import finished_before, resolve
 
     settings, registry = _context()
     ensure_code_lists(settings, registry)
     found = resolve(settings, registry, run_id)
+    last = finished_before(settings, found) if if_news else None
+    if last is not None:
+        _console.print(f"no news since the run {last}: nothing to do", markup=False)
+        raise typer.Exit(NO_NEWS)
     for name, version in sorted(found.versions.items()):
         _console.print(f"{name} @ {version}")
 
@@ -52,7 +63,7 @@ def verdict(
     """Judge every table of a layer at the manifest's version; a failed table is a verdict, not an error of the step."""
     from pipelines.quality import store
     from pipelines.quality.gate import judge
-    from pipelines.warehouse.manifest import load, with_last_good
+    from pipelines.warehouse.manifest import load, reasons, with_last_good
 
     settings, registry = _context()
     verdicts = judge(settings, registry, load(settings, run_id), layer)
@@ -63,7 +74,7 @@ def verdict(
         failed = [v.dataset for v in verdicts if v.verdict == "failed"]
         changed = with_last_good(settings, registry, run_id, failed, lambda d: store.last_good(settings, d))
         for name in changed.stale:
-            _console.print(f"{name} rests on a table without a good new version: it is marked stale")
+            _console.print(f"{name} is marked stale: {'; '.join(reasons(changed, registry, name))}", markup=False)
 
 
 @run_app.command()
@@ -99,7 +110,7 @@ def publish(
     """Move the pins of everything that passed, as one group; what failed keeps its last published version."""
     from pipelines.publishing.publication import publish as move_pins
     from pipelines.publishing.publication import verdicts_of
-    from pipelines.warehouse.manifest import load
+    from pipelines.warehouse.manifest import finish, load
 
     settings, registry = _context()
     verdicts = verdicts_of(settings, run_id)
@@ -110,3 +121,4 @@ def publish(
     )
     for move in moves:
         _console.print(move.sentence)
+    finish(settings, run_id)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-# Imported for their effect: the gateway and the freshness of every dataset become sections of the status.
+# Imported for their effect: the gateway, the sources and the freshness of every dataset become sections of the status.
 import pipelines.gateway.state
+import pipelines.ingestion.findings
 import pipelines.publishing.freshness  # noqa: F401
 from pipelines.runtime.commands import services_app
 

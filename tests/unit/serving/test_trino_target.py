@@ -61,3 +61,4 @@ def test_stewards_never_see_bytes_rows_or_details_of_protected_datasets():
     for table in ("dead_letter", "quarantine"):
         assert "CASE WHEN dataset IN ('violation_event') THEN NULL ELSE detail END" in views[table]
         assert "AS SELECT DISTINCT dataset," in views[table], "a record that was read twice is refused once"
+    assert "CASE WHEN dataset IN ('violation_event') THEN NULL ELSE error END AS error" in views["load_run"]
