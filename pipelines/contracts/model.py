@@ -259,7 +259,8 @@ class Sector(Model):
     ``request`` is how a service is asked for it, for all of it (``snapshot``) or since the last time (``changes``).
     ``table`` is then the name under which the sample keeps it. Without ``deletes`` a row that the source deletes stays.
     ``deletes_every``: where changes are read by a cursor, the keys of the whole table are compared at most so often; at
-    each load when it is not said.
+    each load when it is not said. ``history``: what a row once said stays readable, with the time from when until when
+    the lake took it for true.
     """
 
     source: Name
@@ -274,6 +275,7 @@ class Sector(Model):
     tolerance: Tolerance = Tolerance()
     deletes: Deletes | None = None
     deletes_every: Duration | None = None
+    history: bool = False
 
     @field_validator("deletes", mode="before")
     @classmethod

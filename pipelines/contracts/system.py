@@ -33,6 +33,8 @@ REFUSALS = (
 ACCEPTED = ("on_time", "late", "corrected")
 DISPOSITIONS = (*ACCEPTED, "duplicate", "refused")
 EFFECTS = ("inserted", "updated", "unchanged", "deleted", "quarantined")
+CHANGING_EFFECTS = ("inserted", "updated", "deleted")
+"""The effects after which silver holds another state of a key than before."""
 
 OPERATION = "lake_op"
 UPSERT, DELETE = "upsert", "delete"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
-from pipelines.contracts import format_rules, qc_validators  # noqa: F401 - the latter registers its validators
+from pipelines.contracts import durations, format_rules, qc_validators  # noqa: F401 - the latter registers its validators
 from pipelines.contracts.collectors import check_collectors
 from pipelines.contracts.errors import ContractError, ContractErrors, Finding, Location
 from pipelines.contracts.findings import VALIDATORS, field_pointer, validator
@@ -485,6 +485,20 @@ def deletes_can_be_told(dataset: Dataset, registry: Registry) -> Iterator[Findin
     elif dataset.field(name).required and dataset.field(name).type.name != "boolean":
         message = f"field {name!r} is always known, so that every row would be a deleted one"
         yield Finding(message, (*pointer, "column"), f"write `- {name}` under `fields`, without `required`")
+
+
+@validator
+def history_is_kept(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """What a row once said is read from bronze: it is kept as long as silver, and its view's name is nobody else's."""
+    if dataset.sector is None or not dataset.sector.history:
+        return
+    pointer, kept = ("sector", "history"), dataset.retention
+    if kept.bronze < kept.silver:
+        message = "its history would end where bronze ends, before silver does"
+        yield Finding(message, pointer, f"write `bronze: {durations.words(kept.silver).en}` under `retention`")
+    name = f"{dataset.id}_history"
+    if any(other.id == name for other in registry.datasets):
+        yield Finding(f"its history would be read as {name!r}, which is a dataset", pointer, "rename one of them")
 
 
 def _keys_are_read(sector: Sector, source: SectorSource, pointer: tuple[str, ...]) -> Iterator[Finding]:

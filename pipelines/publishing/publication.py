@@ -257,7 +257,7 @@ def _withdraw_columns(registry: Registry, platform: Platform, pins: Mapping[str,
     for dataset in registry.datasets:
         granted = target.granted_columns(dataset)
         if dataset.id in pins and not target.is_readable(dataset):
-            platform.query(target.drop_view(platform.catalog, target.PUBLISHED, dataset))
+            platform.query(target.drop_view(platform.catalog, target.PUBLISHED, dataset.id))
         elif dataset.id in pins and not set(shown[dataset.id]) <= set(granted):
             # A granted column that the pinned version does not have yet comes with the next version.
             kept = tuple(name for name in granted if name in shown[dataset.id])

@@ -6,12 +6,13 @@ is unregistered, a live view is created where its table is; data is never touche
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from deltalake import DeltaTable
 
+from pipelines.contracts.model import Dataset
 from pipelines.contracts.names import double_quote, literal
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.targets import trino as target
@@ -21,8 +22,10 @@ from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.trino import PLATFORM_USER, ensure_catalog, execute_at
 
-REGISTERED_LAYERS = ("silver", "gold", "quality", "catalog")
-"""Bronze is not served: what arrived is read by rebuilds and investigations on the lake itself."""
+_WHOLE_LAYERS = ("silver", "gold", "quality", "catalog")
+REGISTERED_LAYERS = (*_WHOLE_LAYERS, "bronze")
+"""Of bronze only the tables of which a view tells the history: what else arrived is read by rebuilds and
+investigations on the lake itself."""
 SCHEMAS = (*REGISTERED_LAYERS, target.PUBLISHED, target.LIVE)
 
 
@@ -71,10 +74,10 @@ def ensure_schemas(platform: Platform) -> None:
             platform.query(f"CREATE SCHEMA IF NOT EXISTS {double_quote(platform.catalog)}.{double_quote(schema)}")
 
 
-def register(settings: Settings, platform: Platform) -> Registration:
+def register(settings: Settings, registry: Registry, platform: Platform) -> Registration:
     """Make Trino know exactly the Delta tables that lie on disk in the served layers."""
     catalog = double_quote(platform.catalog)
-    on_disk = set(tables_on_disk(settings))
+    on_disk = set(tables_on_disk(settings, registry))
     listed = ", ".join(literal(layer) for layer in REGISTERED_LAYERS)
     rows = platform.query(
         f"SELECT table_schema, table_name FROM {catalog}.information_schema.tables WHERE table_schema IN ({listed})"
@@ -91,13 +94,16 @@ def register(settings: Settings, platform: Platform) -> Registration:
     return Registration(tuple(".".join(pair) for pair in new), tuple(".".join(pair) for pair in gone))
 
 
-def tables_on_disk(settings: Settings) -> list[tuple[str, str]]:
-    """Layer and name of every Delta table of the served layers, sorted."""
+def tables_on_disk(settings: Settings, registry: Registry) -> list[tuple[str, str]]:
+    """Layer and name of every Delta table that is served, sorted."""
+    histories = {dataset.id for dataset in registry.datasets if target.has_history(dataset)}
     return sorted(
         (layer, folder.name)
         for layer in REGISTERED_LAYERS
         for folder in settings.table_path(layer, "_").parent.glob("[a-z]*")
-        if (folder / "_delta_log").is_dir() and DeltaTable.is_deltatable(str(folder))
+        if (layer in _WHOLE_LAYERS or folder.name in histories)
+        and (folder / "_delta_log").is_dir()
+        and DeltaTable.is_deltatable(str(folder))
     )
 
 
@@ -108,18 +114,19 @@ def ensure_unpinned_views(settings: Settings, registry: Registry, platform: Plat
     Streams get a view beside their silver table, stewards one of each quality table (replaced every time: what it
     hides follows from the contracts, which its columns do not show), readers one of each catalogue table and code list.
     """
-    present = set(tables_on_disk(settings))
+    present = set(tables_on_disk(settings, registry))
     known = view_columns(platform, target.LIVE)
     changed = []
     for dataset in registry.datasets:
         if dataset.id in known and not target.is_live(dataset):
-            platform.query(target.drop_view(platform.catalog, target.LIVE, dataset))
+            platform.query(target.drop_view(platform.catalog, target.LIVE, dataset.id))
             changed.append(f"{target.LIVE}.{dataset.id}")
         if not target.is_live(dataset) or ("silver", dataset.id) not in present:
             continue
         if known.get(dataset.id) != (*target.granted_columns(dataset), target.LABEL_COLUMN):
             platform.query(target.live_view(platform.catalog, dataset))
             changed.append(f"{target.LIVE}.{dataset.id}")
+    changed.extend(_ensure_histories(registry, platform, present, known))
     if ("quality", "load_run") in present:
         # Its view names every column; one that the table is to gain would else be missing until the next load.
         open_runs(settings)
@@ -139,6 +146,25 @@ def ensure_unpinned_views(settings: Settings, registry: Registry, platform: Plat
             platform.query(target.code_list_view(platform.catalog, code_list))
             changed.append(f"{target.PUBLISHED}.{name}")
     return tuple(changed)
+
+
+def _ensure_histories(
+    registry: Registry, platform: Platform, present: set[tuple[str, str]], known: Mapping[str, tuple[str, ...]]
+) -> Iterator[str]:
+    """Create the views of what rows once said, and drop those of contracts that keep it no more."""
+
+    def needed(dataset: Dataset) -> set[tuple[str, str]]:
+        return {("bronze", dataset.id), ("silver", dataset.id), ("quality", "outcome")}
+
+    for dataset in registry.datasets:
+        name = target.history_name(dataset)
+        if not target.has_history(dataset):
+            if dataset.sector is not None and name in known:
+                platform.query(target.drop_view(platform.catalog, target.LIVE, name))
+                yield f"{target.LIVE}.{name}"
+        elif needed(dataset) <= present and known.get(name) != target.history_columns(dataset):
+            platform.query(target.history_view(platform.catalog, dataset))
+            yield f"{target.LIVE}.{name}"
 
 
 def view_columns(platform: Platform, schema: str) -> Mapping[str, tuple[str, ...]]:
@@ -164,6 +190,6 @@ def ensure_serving(settings: Settings, registry: Registry) -> Registration:
     ensure_catalog(settings)
     platform = Platform(settings)
     ensure_schemas(platform)
-    registration = register(settings, platform)
+    registration = register(settings, registry, platform)
     ensure_unpinned_views(settings, registry, platform)
     return registration

@@ -19,7 +19,15 @@ from pipelines.contracts.rendering import markdown_file
 from pipelines.contracts.support import Support, native
 from pipelines.contracts.targets import great_expectations as gx
 from pipelines.contracts.targets.documentation_index import indexes
-from pipelines.contracts.targets.trino import LIVE, PUBLISHED, granted_columns, is_granted, is_live
+from pipelines.contracts.targets.trino import (
+    LIVE,
+    PUBLISHED,
+    granted_columns,
+    has_history,
+    history_name,
+    is_granted,
+    is_live,
+)
 from pipelines.contracts.words import CLASSES, DATA_CLASSES, SOURCES, both
 
 TARGET = "documentation"
@@ -104,6 +112,8 @@ def _facts(dataset: Dataset, registry: Registry) -> Iterator[tuple[str, str]]:
         yield "Bảng nguồn, lịch đọc · Source table, schedule", f"`{dataset.sector.place}`, `{dataset.sector.schedule}`"
         if dataset.sector.deletes:
             yield "Dòng nguồn đã xoá · Rows deleted at the source", _deletes(dataset.sector.deletes)
+        if has_history(dataset):
+            yield "Lịch sử thay đổi · History of changes", f"`lake.{LIVE}.{history_name(dataset)}`"
     yield "Độ tươi cam kết · Promised freshness", both(durations.words(dataset.sla.freshness))
     if dataset.sla.completeness_pct is not None:
         yield "Độ đầy đủ cam kết · Promised completeness", f"{dataset.sla.completeness_pct:f} %"

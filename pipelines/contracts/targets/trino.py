@@ -39,6 +39,8 @@ _SYSTEM_COMMENTS: Mapping[str, str] = {
 }
 """The system columns that people see; the position in the raw topic is the platform's own affair."""
 
+_VALID_FROM, _VALID_TO = "received_at", "valid_to_at"
+"""A state begins when the lake received it; the source's own times are columns of the contract."""
 _PIN = re.compile(r"FOR VERSION AS OF (?:BIGINT )?'?(\d+)'?")
 
 
@@ -104,6 +106,59 @@ def live_view(catalog: str, dataset: Dataset) -> str:
     )
 
 
+def history_view(catalog: str, dataset: Dataset) -> str:
+    """The DDL of ``live.<dataset>_history``: each state that a sector row had (type 2), read from bronze.
+
+    A state is valid from its receipt (UTC) until the next one of its key, a delete included, which is no state itself.
+    Refused rows have no effect on silver and are no state either. What silver holds longer than bronze, because the
+    contract had no history before, is a state from its own receipt on. Two states of one load have its receipt: the
+    earlier one was never valid and is left out.
+
+    Raises:
+        ValueError: the contract keeps no history, or no column is granted.
+    """
+    if not has_history(dataset):
+        raise ValueError(f"{dataset.id} keeps no history: write `history: true` under `sector`")
+    columns = ", ".join(double_quote(name) for name in _readable(dataset) if name != _VALID_FROM)
+    needed = ", ".join(double_quote(f.name) for f in dataset.fields)
+    place = "raw_partition, raw_offset"
+    bronze, silver = _table(catalog, "bronze", dataset.id), _table(catalog, "silver", dataset.id)
+    effects = ", ".join(literal(effect) for effect in system.CHANGING_EFFECTS)
+    key = ", ".join(double_quote(name) for name in dataset.key)
+    return (
+        f"CREATE OR REPLACE VIEW {_table(catalog, LIVE, history_name(dataset))} "
+        f"COMMENT {literal(f'{dataset.title.vi}: lịch sử thay đổi — {dataset.title.en}: history')} SECURITY DEFINER AS "
+        f"WITH effective AS (SELECT {place} FROM {_table(catalog, 'quality', 'outcome')} "
+        f"WHERE dataset = {literal(dataset.id)} AND effect IN ({effects})), "
+        f"state AS (SELECT {needed}, origin, received_at, {place}, "
+        f"coalesce({system.OPERATION}, {literal(system.UPSERT)}) AS {system.OPERATION} FROM {bronze} "
+        f"WHERE ({place}) IN (SELECT {place} FROM effective) "
+        f"UNION ALL SELECT {needed}, origin, received_at, {place}, {literal(system.UPSERT)} FROM {silver} "
+        f"WHERE ({place}) NOT IN (SELECT {place} FROM {bronze})), "
+        f"bounded AS (SELECT *, lead(received_at) OVER (PARTITION BY {key} ORDER BY raw_offset) AS {_VALID_TO} "
+        f"FROM state) "
+        f"SELECT {columns}, {_VALID_FROM} AS valid_from_at, {_VALID_TO}, {_VALID_TO} IS NULL AS is_current, "
+        f"{literal(LIVE_LABEL)} AS {double_quote(LABEL_COLUMN)} FROM bounded "
+        f"WHERE {system.OPERATION} <> {literal(system.DELETE)} AND ({_VALID_TO} IS NULL OR {_VALID_TO} > {_VALID_FROM})"
+    )
+
+
+def history_columns(dataset: Dataset) -> tuple[str, ...]:
+    """The columns of :func:`history_view` in order."""
+    own = tuple(name for name in granted_columns(dataset) if name != _VALID_FROM)
+    return (*own, "valid_from_at", _VALID_TO, "is_current", LABEL_COLUMN)
+
+
+def history_name(dataset: Dataset) -> str:
+    """What the view of a dataset's history is called."""
+    return f"{dataset.id}_history"
+
+
+def has_history(dataset: Dataset) -> bool:
+    """Whether people can read what rows of a dataset once said."""
+    return dataset.sector is not None and dataset.sector.history and is_readable(dataset)
+
+
 def code_list_view(catalog: str, code_list: CodeList) -> str:
     """The DDL of ``published.code_<list>``: unpinned, a code list is checked with the contracts before it loads."""
     columns = ", ".join(double_quote(column.name) for column in code_list.columns)
@@ -125,9 +180,9 @@ def is_live(dataset: Dataset) -> bool:
     return (dataset.stream is not None or dataset.derived is not None) and is_readable(dataset)
 
 
-def drop_view(catalog: str, schema: str, dataset: Dataset) -> str:
-    """The DDL that takes the view of a dataset away."""
-    return f"DROP VIEW IF EXISTS {_table(catalog, schema, dataset.id)}"
+def drop_view(catalog: str, schema: str, name: str) -> str:
+    """The DDL that takes a view away."""
+    return f"DROP VIEW IF EXISTS {_table(catalog, schema, name)}"
 
 
 def pinned_version(definition: str) -> int | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from altered import sourced
 from deltalake import DeltaTable
 from openpyxl import Workbook
 
@@ -29,7 +30,6 @@ from pipelines.ingestion.records import LoadRun, load_status
 from pipelines.ingestion.trouble import SourceChanged, SourceError, SourceUnavailable, WrongCredentials
 from pipelines.runtime.settings import Settings
 
-from .contracts import sourced
 from .object_store import KEY, SECRET, ObjectStore
 
 HOME = Path(__file__).resolve().parents[3]

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from altered import sourced
 from deltalake import DeltaTable
 
 from pipelines.contracts.registry import Registry, load_registry
@@ -21,8 +22,6 @@ from pipelines.ingestion.findings import standing
 from pipelines.ingestion.load import ingest
 from pipelines.ingestion.trouble import SourceChanged, SourceUnavailable, WrongCredentials
 from pipelines.runtime.settings import Settings
-
-from .contracts import sourced
 
 HOME = Path(__file__).resolve().parents[3]
 PRICE = "med_price"

@@ -431,6 +431,12 @@ BROKEN = {
         "field 'service_code' is a string, which cannot say that a row is deleted (allowed: boolean, timestamp, date; "
         "without such a field write `deletes: keys`)",
     ),
+    "history_is_kept": (
+        "datasets/health/facility.yaml",
+        "retention: {bronze: 10 years, silver: 10 years}",
+        "retention: {bronze: 90 d, silver: 10 years}",
+        "its history would end where bronze ends, before silver does (write `bronze: 10 years` under `retention`)",
+    ),
     "references_form_no_circle": (
         "datasets/flood/river_stage.yaml",
         "- station_id: {required: true}",
