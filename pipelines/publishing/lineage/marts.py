@@ -7,7 +7,7 @@ relations, so that neither dbt nor a warehouse nor a run has to be there.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from pipelines.publishing.lineage.recorder import Recorder
 from pipelines.publishing.lineage.sql import Relation, Untraceable, parse, select
 
 _MACRO = re.compile(r"\{%-?\s*macro\s+(\w+)\s*\(.*?\{%-?\s*endmacro\s*-?%\}", re.DOTALL)
+_OURS = frozenset({"source", "ref", "lake_has"})
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,10 @@ class Project:
 
     @cached_property
     def _macros(self) -> Mapping[str, str]:
-        """Name of a macro of the project → its text; not `source` and `ref`, which are ours here."""
+        """Name of a macro of the project → its text; not those that are ours here."""
         files = sorted((self.folder / "macros").rglob("*.sql"))
         found = [match for path in files for match in _MACRO.finditer(path.read_text(encoding="utf-8"))]
-        return {match[1]: match[0] for match in found if match[1] not in {"source", "ref"}}
+        return {match[1]: match[0] for match in found if match[1] not in _OURS}
 
     def _called(self, text: str) -> str:
         """The macros that a template calls, those that they call first: the generated ones are too long for each."""
@@ -61,8 +62,9 @@ class Project:
         data = yaml.safe_load((self.folder / "dbt_project.yml").read_text(encoding="utf-8"))
         return dict(data.get("vars") or {})
 
-    def sql(self, model: str) -> str:
-        """The SELECT of a model; a source is named ``<source>__<table>``, a model by its name.
+    def sql(self, model: str, held: Container[str] | None = None) -> str:
+        """The SELECT of a model; a source is named ``<source>__<table>``, a model by its name. Of what a mart may read,
+        it reads what is ``held``; None: everything.
 
         Raises:
             Untraceable: the model does not exist, or its template cannot be rendered.
@@ -76,6 +78,7 @@ class Project:
         given = {
             "ref": lambda name: name,
             "source": lambda source, table: f"{source}__{table}",
+            "lake_has": lambda source, table: held is None or f"{source}__{table}" in held,
             "var": lambda name, default=None: self._variables.get(name, default),
             "config": lambda **_: "",
             # As while dbt parses: macros then ask for nothing that only a run knows.
@@ -117,7 +120,7 @@ def _model(name: str, known: dict[str, Relation], project: Project, within: tupl
     """Follow a model; the ephemeral models that it reads are followed first and remembered."""
     if name in within:
         raise Untraceable(f"models in a circle: {' -> '.join((*within, name))}")
-    query = parse(project.sql(name))
+    query = parse(project.sql(name, known))
     for table in query.find_all(exp.Table):
         if table.name not in known and table.name in project.models:
             known[table.name] = _model(table.name, known, project, (*within, name))

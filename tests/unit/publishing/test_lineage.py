@@ -90,6 +90,13 @@ def test_everything_is_followed_field_by_field():
     assert lineage().untraced == ()
 
 
+def test_a_namespace_of_fewer_datasets_is_followed_as_far_as_its_marts_read():
+    part = build_lineage(HOME, city().only("demo"))
+    assert part.untraced == ()
+    read = {edge.source.dataset for edge in part.next(part.resolve("kpi_sensor_quality.reading_count")[0])}
+    assert "silver.river_stage" in read and "silver.device_heartbeat" not in read
+
+
 def test_no_edge_joins_a_column_that_does_not_exist():
     assert checked(lineage()) is lineage()
     wrong = Edge(
