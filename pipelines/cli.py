@@ -92,6 +92,9 @@ COMMANDS: dict[str, Mount] = {
     "retention": Mount(
         "pipelines.warehouse.commands", "retention_app", "Delete what is older than its contract says; record it."
     ),
+    "erase": Mount(
+        "pipelines.publishing.erasure.commands", "erase_app", "Erase a person at their request, with a certificate."
+    ),
     "maintain": Mount(
         "pipelines.publishing.commands", "maintain_app", "Compact, clean and vacuum without killing a pin."
     ),

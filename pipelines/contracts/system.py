@@ -37,9 +37,10 @@ CHANGING_EFFECTS = ("inserted", "updated", "deleted")
 """The effects after which silver holds another state of a key than before."""
 
 OPERATION = "lake_op"
-UPSERT, DELETE = "upsert", "delete"
+UPSERT, DELETE, ERASED = "upsert", "delete", "erased"
 """In bronze of a sector table: what a row asks of silver. A delete has its key, and what else the source still said; a
-row from before there were deletes has NULL, and is an upsert."""
+row from before there were deletes has NULL, and is an upsert. An erased one has its place in the order and nothing
+else: its person asked for it."""
 
 PROVENANCE: tuple[tuple[str, LogicalType], ...] = (
     ("origin", STRING),
@@ -126,6 +127,7 @@ LOAD_RUN: tuple[tuple[str, LogicalType], ...] = (
     ("unchanged", BIGINT),
     ("repeated", BIGINT),
     ("deleted", BIGINT),
+    ("suppressed", BIGINT),
     ("quarantined", BIGINT),
     ("keys_compared", BIGINT),
     ("staged_bytes", BIGINT),

@@ -31,7 +31,7 @@ from pipelines.ingestion.judge import Intolerable, judge
 from pipelines.ingestion.marks import number_of
 from pipelines.ingestion.plan import sector_of
 from pipelines.ingestion.progress import Progress
-from pipelines.ingestion.protect import DETAIL, REASON, ROW_JSON, Protection
+from pipelines.ingestion.protect import DETAIL, REASON, ROW_JSON, UNKNOWN, Protection
 from pipelines.ingestion.reading import (
     Delivered,
     Reading,
@@ -45,8 +45,8 @@ from pipelines.ingestion.staged import Load, Staged
 from pipelines.ingestion.trouble import SourceChanged
 from pipelines.ingestion.window import is_open
 from pipelines.landing.apply import PART, POSITION, Batch, Plan, Quality, Silver, outcome_rows
+from pipelines.landing.arrow import keep, nulls, repeat
 from pipelines.landing.arrow import kernels as pc
-from pipelines.landing.arrow import nulls, repeat
 from pipelines.landing.lease import lease
 from pipelines.landing.watch import encryptor
 from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
@@ -159,6 +159,7 @@ class _Loader:
             unchanged=counts["unchanged"],
             repeated=counts["repeated"],
             deleted=counts["deleted"],
+            suppressed=counts["suppressed"],
             quarantined=counts["quarantined"],
             keys_compared=self.keys_compared,
             staged_bytes=self.staged_bytes,
@@ -226,7 +227,9 @@ class _Loader:
 
             def protect(batch: pa.Table) -> pa.Table:
                 read.add(batch.num_rows)
-                return load.stamp(protection(batch))
+                rows, is_erased = self.silver.suppress(protection(batch), UNKNOWN)
+                self.counts["suppressed"] += int(is_erased.sum())
+                return load.stamp(keep(rows, ~is_erased))
 
             def behind() -> Iterator[pa.Table]:
                 # A file without a row is told apart below: it says nothing of any key.

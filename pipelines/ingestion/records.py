@@ -53,6 +53,7 @@ class LoadRun:
     unchanged: int = 0
     repeated: int = 0
     deleted: int = 0
+    suppressed: int = 0
     quarantined: int = 0
     keys_compared: int | None = None
     staged_bytes: int = 0
@@ -136,7 +137,7 @@ def _newest(settings: Settings, condition: pads.Expression) -> LoadRun | None:
         return None
     row: dict[str, Any] = found.sort_by([("started_at", "descending")]).slice(0, 1).to_pylist()[0]
     lists = {name: tuple(row[name].split(sign)) if row[name] else () for name, sign in _LISTS.items()}
-    return LoadRun(**{**row, **lists, "deleted": row["deleted"] or 0})
+    return LoadRun(**{**row, **lists, **{name: row[name] or 0 for name in ("deleted", "suppressed")}})
 
 
 def open_runs(settings: Settings) -> DeltaTable:

@@ -20,6 +20,7 @@ from pipelines.contracts.registry import Registry
 from pipelines.landing.arrow import Bools, Column, Int8s, bools, keep, nulls, repeat, take
 from pipelines.landing.arrow import kernels as pc
 from pipelines.landing.checks import Check, Encrypt, check_rows, compile_checks
+from pipelines.landing.erased import Suppression, set_aside
 from pipelines.landing.landed import Landed, open_landed
 from pipelines.landing.lookup import find, not_plain, scan_keys
 from pipelines.landing.resolve import (
@@ -106,6 +107,7 @@ class Silver:
     sink: Sink
     checks: tuple[Check, ...]
     encrypt: Encrypt | None
+    suppress: Suppression
     _landed: Landed | None = field(default=None, repr=False)
 
     @classmethod
@@ -124,7 +126,7 @@ class Silver:
             TableDisagrees: the table is not what the contract says.
         """
         sink = Sink.open(settings, silver_spec(dataset), compact_every=compact_every)
-        return cls(dataset, sink, compile_checks(registry, dataset), encrypt)
+        return cls(dataset, sink, compile_checks(registry, dataset), encrypt, Suppression(settings, dataset))
 
     @property
     def landed(self) -> Landed:
@@ -150,6 +152,8 @@ class Silver:
             is_duplicate = bools(pc.equal(rows["disposition"], "duplicate"))
             if is_duplicate.any():
                 duplicates, rows = keep(rows, is_duplicate), keep(rows, ~is_duplicate)
+        rows, is_erased = self.suppress(rows)
+        erased, rows = keep(rows, is_erased), keep(rows, ~is_erased)
         deletes = rows.slice(0, 0)
         if IS_DELETE in rows.column_names and (is_delete := bools(rows[IS_DELETE])).any():
             # What is deleted has to say nothing but its key.
@@ -162,10 +166,12 @@ class Silver:
         accepted = self._shaped(accepted)
         effects, inserts, change = self._resolve(accepted)
         counts = dict(zip(EFFECT_NAMES, np.bincount(effects, minlength=len(EFFECT_NAMES)).tolist(), strict=True))
-        counts["quarantined"] = failed.num_rows
+        counts["quarantined"] = failed.num_rows + erased.num_rows
         counts["duplicate"] = duplicates.num_rows if duplicates is not None else 0
-        outcomes = self._outcomes(accepted, effects, duplicates, failed)
+        outcomes = self._outcomes(accepted, effects, duplicates, pa.concat_tables([failed, erased]))
         quarantine = with_source(checked.failed, failed)
+        if erased.num_rows:
+            quarantine = pa.concat_tables([quarantine, with_source(set_aside(self.dataset.id, erased), erased)])
         return Plan(self.dataset, batch, counts, outcomes, quarantine, inserts, change)
 
     def holds(self, rows: pa.Table) -> Bools:

@@ -1,4 +1,4 @@
-"""Rows that leave a table for good: by the process that holds the table's lease, whoever wants them gone.
+"""Rows, or what stands in them, that leave a table for good: by the process that holds its lease, whoever asks for it.
 
 A table that landing writes is landing's as long as it lives: a commit behind its back makes its next append fail, and
 it would begin that table again. So who wants rows deleted asks by a file, and landing deletes between two commits; a
@@ -12,7 +12,8 @@ is not there, never the other way round.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, WriterProperties
@@ -37,15 +38,20 @@ class NotRemoved(LakeError):
 
 @dataclass(frozen=True)
 class Removal:
-    """Rows of one table (``silver.river_stage``) that match a predicate in the SQL of delta-rs; ``id`` is unique."""
+    """Rows of one table (``silver.river_stage``) that match a predicate in the SQL of delta-rs; ``id`` is unique.
+
+    With ``updates``, column → SQL, the rows stay with other values in these columns. Both texts stand in the log of the
+    table for ever: they name rows by their place, never by a personal value.
+    """
 
     id: str
     table: str
     predicate: str
+    updates: Mapping[str, str] = field(default_factory=dict)
 
 
 def remove(settings: Settings, removal: Removal) -> int:
-    """Delete the rows and return how many; none make no commit. The caller holds what lets it write the table.
+    """Delete or empty the rows and return how many; none make no commit. The caller holds what lets it write the table.
 
     Files that hold nothing else leave without being read; the others are written again without the rows.
 
@@ -54,11 +60,21 @@ def remove(settings: Settings, removal: Removal) -> int:
     """
     table = DeltaTable(str(settings.table_path(*removal.table.split(".", 1))))
     for attempt in range(_ATTEMPTS):
+        properties = CommitProperties(custom_metadata={METADATA_KEY: removal.id})
         try:
+            if removal.updates:
+                changed = table.update(
+                    updates=dict(removal.updates),
+                    predicate=removal.predicate,
+                    writer_properties=_WRITER,
+                    commit_properties=properties,
+                    post_commithook_properties=_NO_CLEANING,
+                )
+                return int(changed["num_updated_rows"])
             metrics = table.delete(
                 removal.predicate,
                 writer_properties=_WRITER,
-                commit_properties=CommitProperties(custom_metadata={METADATA_KEY: removal.id}),
+                commit_properties=properties,
                 post_commithook_properties=_NO_CLEANING,
             )
         except CommitFailedError:

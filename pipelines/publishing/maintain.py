@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,6 +33,7 @@ from pipelines.landing.lease import LeaseHeld, is_held, lease
 from pipelines.landing.sink import FILE_BYTES
 from pipelines.publishing import ledger, statistics
 from pipelines.publishing.compaction import optimize_by_spark, planned_merge
+from pipelines.publishing.erasure.register import clean_from
 from pipelines.publishing.publication import ensure_checkpoint, pinned
 from pipelines.publishing.registration import Platform, ensure_serving
 from pipelines.quality import store
@@ -139,7 +140,7 @@ def needed_versions(
 
     Pins (recorded and real), what a rollback may return to, the last good version (dbt reads it when the newest one
     fails), and everything that a recent run reads or wrote. A week after retention deleted rows, nobody can go back to
-    a version that held them.
+    a version that held them; once an erasure is carried out, nobody can at once.
     """
     needed: dict[tuple[str, str], set[int]] = {}
 
@@ -167,7 +168,11 @@ def needed_versions(
             for name, version in [*manifest.versions.items(), *manifest.inputs.items(), *manifest.gold.items()]:
                 layer, _, table = name.partition(".")
                 need(layer, table, version)
-    return {key: frozenset(versions) for key, versions in needed.items()}
+    clean = clean_from(settings)
+    return {
+        (layer, table): frozenset(version for version in versions if version >= clean.get(f"{layer}.{table}", 0))
+        for (layer, table), versions in needed.items()
+    }
 
 
 def _emptied(settings: Settings, now: datetime) -> Mapping[str, int]:
@@ -322,8 +327,8 @@ def _checkpoints(
     return tuple(keep), len(missing)
 
 
-def cut_log(path: Path, keep: tuple[int, ...], now: datetime, dry_run: bool) -> int:
-    """Delete old log entries below the oldest kept checkpoint, and nothing else; returns how many.
+def cut_log(path: Path, keep: tuple[int, ...], now: datetime, dry_run: bool, age: timedelta = LOG_AGE) -> int:
+    """Delete log entries of that age below the oldest kept checkpoint, and nothing else; returns how many.
 
     Entries above it stay, checkpoints or not: between two pins every version remains readable from the log.
     """
@@ -331,7 +336,7 @@ def cut_log(path: Path, keep: tuple[int, ...], now: datetime, dry_run: bool) -> 
     if not dry_run and not (folder / f"{oldest:020d}.checkpoint.parquet").exists():
         # Without its checkpoint the oldest version rests on every entry below it; a dry run counts on its being made.
         return 0
-    limit = (now - LOG_AGE).timestamp()
+    limit = (now - age).timestamp()
     removed = 0
     for entry in sorted(folder.iterdir()):
         match = _LOG_ENTRY.match(entry.name)
@@ -347,6 +352,27 @@ def _vacuum(path: Path, keep: tuple[int, ...], dry_run: bool) -> tuple[int, int]
     table = DeltaTable(str(path))
     hours = int(FILE_AGE.total_seconds() // 3600)
     free = table.vacuum(retention_hours=hours, dry_run=True, full=True, keep_versions=list(keep))
+    return _remove(path, free, keep, dry_run)
+
+
+def purge(settings: Settings, layer: str, path: Path, keep: tuple[int, ...]) -> tuple[int, int]:
+    """Make every version of a table unreadable but these, at once, whatever its age; returns how many log entries and
+    data files went.
+
+    Only files that the log knows as removed go: those that a writer is about to commit are nobody's yet. A query that
+    reads an older version at this moment fails.
+    """
+    for version in keep:
+        ensure_checkpoint(settings, layer, path.name, version)
+    table = DeltaTable(str(path))
+    free = table.vacuum(
+        retention_hours=0, dry_run=True, enforce_retention_duration=False, full=False, keep_versions=list(keep)
+    )
+    files, _ = _remove(path, free, keep, dry_run=False)
+    return cut_log(path, keep, datetime.now(UTC), dry_run=False, age=timedelta(0)), files
+
+
+def _remove(path: Path, free: Sequence[str], keep: tuple[int, ...], dry_run: bool) -> tuple[int, int]:
     held = {
         Path(unquote(uri.removeprefix("file://"))) for v in keep for uri in DeltaTable(str(path), version=v).file_uris()
     }

@@ -199,8 +199,10 @@ def _bronze(settings: Settings, dataset: Dataset, wanted: Any) -> Iterator[Kept]
         for partition, offset, received_at, key, source, payload in zip(
             *(batch[name].to_pylist() for name in _BRONZE), strict=True
         ):
-            place = Place(dataset.id, partition, offset)
-            yield Kept(place, received_at, (key or "").encode(), source or "unknown", payload or b"")
+            # A record that was emptied at a person's request has nothing to send any more.
+            if payload is not None:
+                place = Place(dataset.id, partition, offset)
+                yield Kept(place, received_at, (key or "").encode(), source or "unknown", payload)
 
 
 def _from_letter(settings: Settings, dataset: Dataset, store: ObjectStore, place: Place) -> Kept:

@@ -165,7 +165,7 @@ class _Run:
         for name, due in tables.items():
             self.step(name)
             try:
-                _by_holder(self.settings, self.registry, removals[name], due[0].rule.lease, self.wait_s)
+                by_holder(self.settings, self.registry, removals[name], due[0].rule.lease, self.wait_s)
             except (LeaseHeld, NotRemoved) as error:
                 log.warning("retention left a table", extra={"table": name, "reason": error.what})
                 self.left.append(f"{name}: {error.what}")
@@ -210,8 +210,8 @@ def _is_rows(item: Due) -> bool:
     return "." in item.rule.table
 
 
-def _by_holder(settings: Settings, registry: Registry, removal: Removal, table_lease: str, wait_s: float) -> None:
-    """Delete where nobody holds the table, else ask its holder and wait.
+def by_holder(settings: Settings, registry: Registry, removal: Removal, table_lease: str, wait_s: float) -> None:
+    """Delete or empty rows where nobody holds the table, else ask its holder and wait.
 
     The shared tables take appends from loads of sector tables, which would fail behind a delete: no load runs
     meanwhile, for this holds the leases of all sector tables.
