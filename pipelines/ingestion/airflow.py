@@ -28,8 +28,10 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.:+-]")
 _RUN_ID_LENGTH = 120
 _RUN_ID = rf"^[A-Za-z0-9_.:+-]{{1,{_RUN_ID_LENGTH}}}$"
 _BY_ITSELF = ("asset_triggered", "scheduled")
-"""The types of runs that nobody asked for. A backfill is no type of ours: a source is read as it is now, and a run
-under a past date would only say otherwise."""
+"""The types of runs that nobody asked for."""
+_BY_DATE = ("scheduled", "backfill")
+"""The types of runs whose time says which tables are due. A source is read as it is now: a backfill of a day reads
+again what changed from that day on."""
 
 
 def asset(namespace: str, name: str) -> Asset:
@@ -51,7 +53,8 @@ def build_dag(plan: DagPlan, env: Mapping[str, str]) -> DAG:
         tags=list(plan.tags),
         doc_md=plan.doc_md,
         params=_params(plan),
-        allowed_run_types=[*_BY_ITSELF, "manual"],
+        # The warehouse builds from what the lake holds: there is nothing in it that a past day would change.
+        allowed_run_types=[*_BY_ITSELF, "manual", *(["backfill"] if any(task.due for task in plan.tasks) else [])],
     )
     tasks = {task.id: LakeOperator(task=task, namespace=namespace, dag=dag) for task in plan.tasks}
     for upstream, downstream in plan.edges:
@@ -78,6 +81,12 @@ def _params(plan: DagPlan) -> dict[str, Param]:
             examples=tables,
             minItems=1,
             uniqueItems=True,
+        ),
+        "since": Param(
+            None,
+            "Read again what changed from this day on (of Huế), by the table's cursor.",
+            type=["null", "string"],
+            format="date",
         ),
         "outside_window": Param(
             False, "Read a table as a whole outside of its source's window too: ask the agency first.", type="boolean"
@@ -168,7 +177,7 @@ class LakeOperator(BashOperator):  # type: ignore[misc]  # Airflow is not typed
         """
         conf: Mapping[str, Any] = run.conf or {}
         # An agency's DAG runs at the times of all of its tables; each table is read at its own.
-        scheduled_at = run.run_after if run.run_type == "scheduled" else None
+        scheduled_at = run.run_after if run.run_type in _BY_DATE else None
         tables = _chosen(self.plan, conf, scheduled_at)
         if self.plan.due and not tables:
             raise AirflowSkipException(f"no table of {self.task_id} is read in this run")
@@ -181,6 +190,7 @@ class LakeOperator(BashOperator):  # type: ignore[misc]  # Airflow is not typed
             "LAKE_RUN_ID": run_id_of(conf, str(run.run_id)),
             "LAKE_PUBLISH_BY": str(conf.get("publish_by") or "airflow"),
             "LAKE_TABLES": " ".join(tables) if scheduled_at or conf.get("tables") else "",
+            "LAKE_SINCE": _since(conf, run),
             "LAKE_ANNOUNCE": _flag(is_told),
             "LAKE_OUTSIDE_WINDOW": _flag(conf.get("outside_window") is True),
             "LAKE_IF_NEWS": _flag(run.run_type in _BY_ITSELF),
@@ -191,6 +201,13 @@ def _chosen(plan: TaskPlan, conf: Mapping[str, Any], at: datetime | None) -> tup
     """The tables that a run reads of a source: those that are due at an instant, or those that its conf asks for."""
     asked: Iterable[str] | None = conf.get("tables")
     return tuple(name for name in _tables(plan, at) if asked is None or name in asked)
+
+
+def _since(conf: Mapping[str, Any], run: Any) -> str:
+    """The day (of Huế) from which on is read again what changed: that of a backfill, or the one a conf asks for."""
+    if run.run_type == "backfill":
+        return str(run.run_after.astimezone(timezone(TIMEZONE)).date().isoformat())
+    return str(conf.get("since") or "")
 
 
 def _flag(value: bool) -> str:

@@ -42,6 +42,15 @@ def ingest(
     dataset: Annotated[
         list[str] | None, typer.Option("--dataset", envvar="LAKE_TABLES", help="Chỉ bảng này — only this table")
     ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--since",
+            envvar="LAKE_SINCE",
+            formats=["%Y-%m-%d"],
+            help="Đọc lại những gì thay đổi từ ngày này (giờ Huế) — read again what changed from this day on",
+        ),
+    ] = None,
     outside_window: Annotated[
         bool,
         typer.Option(
@@ -77,8 +86,9 @@ def ingest(
         for chosen in _chosen(settings, registry, agency, source, dataset or ()):
             try:
                 if not outside_window:
-                    check_window(settings, registry, chosen, run_id)
-                result = load.ingest(settings, registry, chosen.id, run_id)
+                    check_window(settings, registry, chosen, run_id, again=since is not None)
+                from_then = since.replace(tzinfo=ZoneInfo(TIMEZONE)) if since else None
+                result = load.ingest(settings, registry, chosen.id, run_id, since=from_then)
             except Exception as error:  # noqa: BLE001 - no table stops another, whatever befell it
                 failures.append(error)
                 if exit_status([error]) == FAILED:

@@ -49,6 +49,7 @@ from pipelines.landing.arrow import keep, nulls, repeat
 from pipelines.landing.arrow import kernels as pc
 from pipelines.landing.lease import lease
 from pipelines.landing.watch import encryptor
+from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
 
 log = logging.getLogger(__name__)
@@ -63,19 +64,35 @@ def no_step(_name: str) -> None:
     """Do nothing."""
 
 
-def ingest(settings: Settings, registry: Registry, dataset_id: str, run_id: str, *, step: Step = no_step) -> LoadRun:
+def ingest(
+    settings: Settings,
+    registry: Registry,
+    dataset_id: str,
+    run_id: str,
+    *,
+    since: datetime | None = None,
+    step: Step = no_step,
+) -> LoadRun:
     """Load one sector table in the settings' namespace and record the result in `quality.load_run`.
+
+    `since` (UTC): what changed from then on is read again, although it was read before; rows that are in silver already
+    are counted as unchanged. What is read as a whole is read as a whole all the same, and a file once.
 
     A run id that loaded the dataset already returns what it recorded then and reads nothing. A failed load is
     recorded too; the tables keep their last good rows.
 
     Raises:
-        KeyError: no such dataset; LakeError: it is no sector table.
+        KeyError: no such dataset; LakeError: it is no sector table, or `since` is asked of a cursor that counts.
         ConnectionMissing, SourceError, Intolerable, LeaseHeld, TableDisagrees: the load failed; the text says what
         to do.
     """
     dataset = registry.dataset(dataset_id)
     sector_of(dataset)
+    if since is not None and dataset.cursor_counts:
+        raise LakeError(
+            f"{dataset.id}: its cursor {sector_of(dataset).cursor} is a number, which says nothing of a date.",
+            "Leave the date out for this table.",
+        )
     with lease(settings, f"silver.{dataset.id}", wait_s=LEASE_WAIT_S):
         done = records.finished_load(settings, dataset, run_id)
         if done is not None:
@@ -83,7 +100,7 @@ def ingest(settings: Settings, registry: Registry, dataset_id: str, run_id: str,
             return done
         began = datetime.now(UTC)
         result = LoadRun(run_id=run_id, dataset=dataset.id, started_at=began, finished_at=began)
-        loader = _Loader(settings, registry, dataset, step)
+        loader = _Loader(settings, registry, dataset, since, step)
         found: Finding | None = None
         try:
             result = loader.run(result)
@@ -108,8 +125,10 @@ def oldest_kept(settings: Settings, dataset: Dataset, now: datetime) -> datetime
 class _Loader:
     """The steps of one load; the lease is held."""
 
-    def __init__(self, settings: Settings, registry: Registry, dataset: Dataset, step: Step) -> None:
-        self.settings, self.registry, self.dataset, self.step = (settings, registry, dataset, step)
+    def __init__(
+        self, settings: Settings, registry: Registry, dataset: Dataset, since: datetime | None, step: Step
+    ) -> None:
+        self.settings, self.registry, self.dataset, self.since, self.step = settings, registry, dataset, since, step
         self.encrypt = encryptor(settings)
         self.bronze = Bronze(settings, dataset)
         self.silver = Silver.open(settings, registry, dataset, self.encrypt)
@@ -263,13 +282,16 @@ class _Loader:
         self.bronze.note(load)
 
     def _since(self) -> int | None:
-        """The mark from which on the source is read: the last one less the lag, or everything that is kept."""
+        """The mark from which on the source is read: the last one less the lag, or what was asked for where that is
+        earlier, or everything that is kept."""
         sector, mark = sector_of(self.dataset), self.bronze.mark
         if sector.mode == "snapshot":
             return None
         if self.dataset.cursor_counts:
             return mark
         read = None if mark is None else mark - sector.lag // timedelta(microseconds=1)
+        if read is not None and self.since is not None:
+            read = min(read, number_of(self.since))
         oldest = oldest_kept(self.settings, self.dataset, datetime.now(UTC))
         kept = None if oldest is None else number_of(oldest)
         return max((at for at in (read, kept) if at is not None), default=None)

@@ -27,9 +27,16 @@ def is_open(settings: Settings, registry: Registry, dataset: Dataset, now: datet
 
 
 def check_window(
-    settings: Settings, registry: Registry, dataset: Dataset, run_id: str, now: datetime | None = None
+    settings: Settings,
+    registry: Registry,
+    dataset: Dataset,
+    run_id: str,
+    now: datetime | None = None,
+    *,
+    again: bool = False,
 ) -> None:
-    """Refuse to read a whole table outside of its source's window; the first read by a cursor is one of those.
+    """Refuse to read a whole table outside of its source's window; the first read by a cursor is one of those, and so
+    is one that reads `again` what was read before: nobody knows how much that is.
 
     What a run loaded already it does not read again, at whatever hour.
 
@@ -42,7 +49,8 @@ def check_window(
     source = registry.source_of(dataset)
     load = last_loads(settings).get(dataset.id)
     was_read = load is not None and load.good_at is not None
-    if was_read and (sector_of(dataset).cursor is not None or finished_load(settings, dataset, run_id) is not None):
+    by_cursor = sector_of(dataset).cursor is not None and not again
+    if was_read and (by_cursor or finished_load(settings, dataset, run_id) is not None):
         return
     raise OutsideWindow(
         f"{dataset.id}: the source {source.id} of {source.agency} is read as a whole only {source.window}, and it is "

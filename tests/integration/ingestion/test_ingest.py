@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +251,24 @@ def test_a_clock_in_2030_does_not_hide_later_changes(
     insert_tickets(tickets, 4, 2, updated="now()")
     second = ingest(settings, registry, TICKET, "r2")
     assert (second.inserted, second.unchanged) == (2, 2)
+
+
+def test_a_day_is_read_again_where_its_rows_came_back_with_an_old_cursor(
+    settings: Settings, registry: Registry, tickets: sa.Engine
+) -> None:
+    """What a source restores from its backup has cursors from before the mark; nobody reads it until asked."""
+    insert_tickets(tickets, 1, 2, updated="timestamptz '2026-11-01 09:00:00+07'")
+    assert ingest(settings, registry, TICKET, "r1").inserted == 2
+    mark = load_status(settings, registry.dataset(TICKET)).mark_after
+    insert_tickets(tickets, 3, 2, updated="timestamptz '2026-10-20 09:00:00+07'")
+    insert_tickets(tickets, 5, 1, updated="timestamptz '2026-10-02 09:00:00+07'")
+    assert ingest(settings, registry, TICKET, "r2").rows_extracted == 2
+    again = ingest(settings, registry, TICKET, "r3", since=datetime(2026, 10, 20, tzinfo=UTC))
+    assert (again.rows_extracted, again.inserted, again.unchanged) == (4, 2, 2)
+    assert again.mark_after == mark, "how far the source was read stays"
+    assert ingest(settings, registry, TICKET, "r4").rows_extracted == 2
+    later = ingest(settings, registry, TICKET, "r5", since=datetime(2027, 1, 1, tzinfo=UTC))
+    assert later.rows_extracted == 2, "a later day leaves nothing out"
 
 
 def test_what_retention_deletes_is_not_read_again(settings: Settings, registry: Registry, tickets: sa.Engine) -> None:

@@ -54,7 +54,7 @@ for asked in json.loads(sys.argv[1]):
     run = SimpleNamespace(
         conf=asked.get("conf"),
         run_id="by hand",
-        run_type="scheduled" if at else "manual",
+        run_type=asked.get("type") or ("scheduled" if at else "manual"),
         run_after=at and datetime.fromisoformat(at),
     )
     result, env = "success", {}
@@ -122,6 +122,8 @@ def test_a_run_hands_on_what_is_due_or_asked_for(tmp_path: Path) -> None:
         {"at": "2026-11-21T19:00:00+00:00"},  # 02:00 in Huế
         {"at": "2026-11-21T19:01:00+00:00"},
         {"conf": {"tables": ["camera"]}},
+        {"conf": {"since": "2026-10-01"}},
+        {"at": "2026-10-31T19:00:00+00:00", "type": "backfill"},
     ]
     found, _ = handed_on(settings, EXECUTE, json.dumps(asked))
     envs = [one["env"] for one in found]
@@ -132,5 +134,9 @@ def test_a_run_hands_on_what_is_due_or_asked_for(tmp_path: Path) -> None:
     ]
     assert [env.get("LAKE_ANNOUNCE") for env in envs[:3]] == ["", "1", "1"], "another namespace tells nobody"
     assert [env.get("LAKE_IF_NEWS") for env in envs[:3]] == ["", "", "1"]
-    for nothing in found[3:]:
+    assert [env.get("LAKE_SINCE") for env in envs] == ["", "", "", None, None, "2026-10-01", "2026-11-01"], (
+        "the day of a backfill is that of Huế"
+    )
+    assert set(envs[6]["LAKE_TABLES"].split()) == {"appointment", "med_price"}
+    for nothing in found[3:5]:
         assert nothing["result"] == "AirflowSkipException: no table of soyt is read in this run"
