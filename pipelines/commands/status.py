@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-# Imported for their effect: the gateway, the sources and the freshness of every dataset become sections of the status.
+# Imported for their effect: gateway, sources, erasures and every dataset's freshness become sections of the status.
 import pipelines.gateway.state
 import pipelines.ingestion.findings
+import pipelines.publishing.erasure.register
 import pipelines.publishing.freshness  # noqa: F401
 from pipelines.runtime.commands import services_app
 

@@ -241,6 +241,8 @@ def catalog_views(catalog: str) -> Mapping[str, str]:
     selected["forecast_parameters"] = "*"
     # Times and counts, never a value: who wants to know what is gone need not be able to read what was there.
     selected["retention"] = "*"
+    # Neither who was erased, by whatever digest, nor the officer.
+    selected["erasure"] = "erasure_id, state, reason, kept_datasets, details_json, recorded_at"
     selected["cap_message"] = ", ".join(double_quote(column) for column in CAP_MESSAGE_COLUMNS)
     return {
         table: (

@@ -17,21 +17,15 @@ from pipelines.gateway.normalise import IDENTIFIERS, Invalid
 from pipelines.gateway.tokens import TOKEN, load_tokeniser
 from pipelines.publishing.erasure.certificate import verify
 from pipelines.publishing.erasure.find import Found, datasets_of_persons, find
-from pipelines.publishing.erasure.register import erasures
+from pipelines.publishing.erasure.register import WORDS, erasures
 from pipelines.runtime.contracts import registry_of
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 from pipelines.runtime.telemetry import configure_logging
 
-erase_app = typer.Typer(help="Erase a person at their request, with a certificate; see what was erased.")
+erase_app = typer.Typer(add_completion=False)
 _console = Console(soft_wrap=True)
 _LOCAL = ZoneInfo("Asia/Ho_Chi_Minh")
-_STATES = {
-    "begun": "đang xoá — rows are being taken out",
-    "emptied": "bảng đã sạch, chờ công bố bản mới — tables are clean, pins are not",
-    "released": "chờ xoá bản cũ — older versions are to go",
-    "done": "xong — done",
-}
 
 
 @erase_app.callback(invoke_without_command=True)
@@ -111,7 +105,7 @@ def list_erasures(
         for item in found:
             rows_gone = sum(done.get("rows", 0) for done in item.details.get("tables", {}).values())
             at = item.recorded_at.astimezone(_LOCAL).strftime("%d/%m/%Y %H:%M")
-            table.add_row(item.erasure_id, _STATES[item.state], item.reason, item.erased_by, at, str(rows_gone))
+            table.add_row(item.erasure_id, WORDS[item.state], item.reason, item.erased_by, at, str(rows_gone))
         _console.print(table)
     if any(item.state != "done" for item in found):
         raise typer.Exit(1)

@@ -16,9 +16,16 @@ import pyarrow as pa
 
 from pipelines.landing import journal
 from pipelines.runtime.settings import Settings
+from pipelines.runtime.status import Section, status_sections
 
 State = Literal["begun", "emptied", "released", "done"]
 ORDER: tuple[State, ...] = ("begun", "emptied", "released", "done")
+WORDS: Mapping[State, str] = {
+    "begun": "đang xoá — rows are being taken out",
+    "emptied": "bảng đã sạch, chờ công bố bản mới — tables are clean, pins are not",
+    "released": "chờ xoá bản cũ — older versions are to go",
+    "done": "xong — done",
+}
 _INSTANT: Any = pa.timestamp("us", tz="UTC")
 _SCHEMA = pa.schema(
     {
@@ -97,3 +104,17 @@ def clean_from(settings: Settings) -> Mapping[str, int]:
             for table, done in item.details.get("tables", {}).items():
                 found[table] = max(int(done["clean_from"]), found.get(table, 0))
     return found
+
+
+def section(settings: Settings) -> Section:
+    """Open erasures in `lake status`: somebody waits for their end."""
+    rows = [
+        (item.erasure_id, WORDS[item.state], item.reason, item.erased_by)
+        for item in erasures(settings)
+        if item.state != "done"
+    ]
+    columns = ("mã", "trạng thái", "lý do", "ai")
+    return Section("Xoá theo yêu cầu còn dở — Erasures that are open", columns, rows, is_good=not rows)
+
+
+status_sections.append(section)
