@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Imported for their effect: gateway, sources, erasures and every dataset's freshness become sections of the status.
 import pipelines.gateway.state
-import pipelines.ingestion.findings
+import pipelines.ingestion.state
 import pipelines.publishing.erasure.register
 import pipelines.publishing.freshness  # noqa: F401
 from pipelines.runtime.commands import services_app

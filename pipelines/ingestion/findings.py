@@ -18,14 +18,12 @@ from deltalake import DeltaTable, write_deltalake
 from pipelines.contracts import system
 from pipelines.contracts.model import Dataset, Text
 from pipelines.contracts.targets import delta
-from pipelines.contracts.words import both
 from pipelines.ingestion.files import FileIncomplete, FileUnfit
 from pipelines.ingestion.judge import TooManyDeleted, TooManyRefused
 from pipelines.ingestion.trouble import SourceChanged, WrongCredentials
 from pipelines.landing.spec import TableSpec
 from pipelines.landing.tables import ensure_table
 from pipelines.runtime.settings import Settings
-from pipelines.runtime.status import Section, status_sections
 
 NEW_COLUMN = "new_column"
 WORDS: Mapping[str, Text] = {
@@ -130,25 +128,6 @@ def standing(settings: Settings, dataset: str | None = None) -> list[Standing]:
         newest[place] = Standing(row["dataset"], row["owner"], finding, row["state"], row["found_at"], row["run_id"])
     opened = (one for one in newest.values() if one.state == OPEN)
     return sorted(opened, key=lambda one: (one.owner, one.dataset, one.finding.kind, one.finding.subject))
-
-
-def section(settings: Settings) -> Section:
-    """Open findings in `lake status`."""
-    found = standing(settings)
-    rows = [
-        (
-            one.dataset,
-            one.owner,
-            both(WORDS[one.finding.kind]),
-            one.finding.subject or "—",
-        )
-        for one in found
-    ]
-    columns = ("bộ dữ liệu", "cơ quan", "phát hiện", "ở")
-    return Section("Nguồn ngành cần sửa — Sector sources to be mended", columns, rows, is_good=not rows)
-
-
-status_sections.append(section)
 
 
 def _row(dataset: Dataset, finding: Finding, state: str, run_id: str, at: datetime) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from urllib3.util import parse_url
 
 from pipelines.ingestion.access import Access
 from pipelines.ingestion.connections import variable_of
-from pipelines.ingestion.deliveries.bucket import BucketInbox, client_of
 from pipelines.ingestion.deliveries.delivery import Inbox
 from pipelines.ingestion.deliveries.folder import FolderInbox
 from pipelines.runtime.errors import LakeError
@@ -59,5 +58,8 @@ def open_inbox(access: Access, scratch: Path) -> Inbox:
     bucket, prefix = extra.get("bucket_name") or connection.database, extra.get("prefix", "")
     if endpoint.scheme not in {"http", "https"} or not endpoint.host or endpoint.path not in {None, "/"} or not bucket:
         raise LakeError(f"The connection {connection.id!r} names no endpoint (http or https) and bucket.", remedy)
+    # The client of buckets takes half a second to import, which a night without a bucket does not pay.
+    from pipelines.ingestion.deliveries.bucket import BucketInbox, client_of
+
     prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     return BucketInbox(access, client_of(access, endpoint, extra), bucket, prefix, scratch)

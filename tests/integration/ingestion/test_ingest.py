@@ -20,10 +20,11 @@ from pipelines.contracts.registry import Registry
 from pipelines.gateway.objects import open_store
 from pipelines.gateway.tokens import TOKEN, load_tokeniser
 from pipelines.ingestion.connections import ConnectionMissing, variable_of
-from pipelines.ingestion.findings import section, standing
+from pipelines.ingestion.findings import standing
 from pipelines.ingestion.judge import TooManyRefused
 from pipelines.ingestion.load import ingest
 from pipelines.ingestion.records import load_status
+from pipelines.ingestion.state import section
 from pipelines.ingestion.trouble import SourceChanged, SourceUnavailable
 from pipelines.ingestion.unknown import UnknownColumn, unknown_columns
 from pipelines.runtime.servers.postgres import SAMPLE_CONNECTION
