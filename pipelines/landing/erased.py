@@ -65,6 +65,17 @@ def record_hashes(dataset: Dataset, rows: pa.Table) -> UInt64s:
     return hashes(pa.table({"record": joined}))
 
 
+def hashes_of_person(dataset: Dataset, rows: pa.Table) -> UInt64s:
+    """By which these records of a person are known from now on: as they are, and without any token, for a correction
+    that leaves the person out may still hold what was said of them."""
+    nameless = rows
+    for name in identity_columns(dataset):
+        if name not in dataset.key:
+            at = rows.column_names.index(name)
+            nameless = nameless.set_column(at, name, nulls(rows.num_rows, rows.schema.field(name).type))
+    return np.union1d(record_hashes(dataset, rows), record_hashes(dataset, nameless))
+
+
 @dataclass(frozen=True)
 class _Known:
     """Hashes in order: of records that are gone, and of those that lost what is personal."""

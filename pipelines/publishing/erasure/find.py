@@ -28,7 +28,7 @@ from pipelines.gateway.objects import ObjectStore, open_store
 from pipelines.gateway.tokens import Tokeniser, load_tokeniser
 from pipelines.landing.arrow import Bools, UInt64s, bools, keep
 from pipelines.landing.arrow import kernels as pc
-from pipelines.landing.erased import goes_whole, identity_columns, personal_fields, record_hashes
+from pipelines.landing.erased import goes_whole, hashes_of_person, identity_columns, personal_fields, record_hashes
 from pipelines.landing.tables import DEAD_LETTER, QUARANTINE
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
@@ -99,13 +99,13 @@ class _Search:
         for rows in self._rows("silver"):
             hit = keep(rows, self._named(rows))
             places.setdefault(f"silver.{self.dataset.id}", set()).update(_places(hit))
-            records.append(record_hashes(self.dataset, hit))
+            records.append(hashes_of_person(self.dataset, hit))
         bronze = f"bronze.{self.dataset.id}"
         if self.dataset.stream:
             places[bronze] = self._payloads(places.get(f"silver.{self.dataset.id}", set()))
         else:
             named = (keep(rows, self._named(rows)) for rows in self._rows("bronze"))
-            records.extend(record_hashes(self.dataset, rows) for rows in named)
+            records.extend(hashes_of_person(self.dataset, rows) for rows in named)
         known = np.unique(np.concatenate([np.zeros(0, dtype=np.uint64), *records]))
         if self.dataset.sector and len(known):
             places[bronze] = {place for rows in self._rows("bronze") for place in self._of(rows, known)}

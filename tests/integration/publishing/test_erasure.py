@@ -267,9 +267,10 @@ STEPS = (f"silver.{TICKET}", "emptied", "released")
 def test_an_erasure_that_was_stopped_is_finished_by_the_same_command(
     at: str, settings: Settings, kept: Registry, night: Callable[..., None]
 ) -> None:
-    day = 4 + STEPS.index(at)
+    day = 4 + 2 * STEPS.index(at)
     phone = f"0905 111 {day:03d}"
-    night(TICKET, day, ticket(1, HER, rating=5), ticket(2, HIM), ticket(3, HER, rating=1), ticket(100 + day, phone))
+    rows = (ticket(1, HER, rating=5), ticket(2, HIM), ticket(3, HER, rating=1), ticket(100 + day, phone))
+    night(TICKET, day, *rows)
     release(settings, kept, f"stop-{day}")
     token = load_tokeniser(settings).tokens("phone", phone)
 
@@ -287,6 +288,11 @@ def test_an_erasure_that_was_stopped_is_finished_by_the_same_command(
         with pytest.raises(LakeError, match="the same token again"):
             carry.resume(settings, kept, began.erasure_id)
         done = carry.erase(settings, kept, token, **BY)
+    elif began.state == "emptied":
+        # What comes meanwhile is taken out with the rest.
+        night(TICKET, day + 1, *rows, ticket(200 + day, phone))
+        done = carry.erase(settings, kept, token, **BY)
+        assert silver(settings, TICKET)[f"PA{200 + day:06d}"]["phone_token"] is None
     else:
         done = carry.resume(settings, kept, began.erasure_id)
     assert done is not None and done.erasure.erasure_id == began.erasure_id

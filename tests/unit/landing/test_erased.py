@@ -19,6 +19,7 @@ from pipelines.landing.apply import Quality, Silver, apply
 from pipelines.landing.erased import (
     Suppression,
     goes_whole,
+    hashes_of_person,
     identity_columns,
     personal_fields,
     record_hashes,
@@ -66,6 +67,14 @@ def test_the_same_record_of_somebody_else_is_another_one(settings: Settings) -> 
     remember(settings, EVENT, record_hashes(EVENT, rows(["a"], [hers])))
     found, _ = Suppression(settings, EVENT)(rows(["a", "a"], [hers, his]))
     assert found["plate_token"].to_pylist() == [None, his]
+
+
+def test_a_correction_without_the_token_is_the_same_record(settings: Settings) -> None:
+    """Its evidence would else come back as soon as somebody takes the plate out at the source."""
+    batch = rows(["a", "b"], ["v1:AAAAAAAAAAAAAAAAAAAAAA"] * 2)
+    remember(settings, EVENT, hashes_of_person(EVENT, batch.slice(0, 1)))
+    found, _ = Suppression(settings, EVENT)(rows(["a", "b", "a"], [None, None, "v1:BBBBBBBBBBBBBBBBBBBBBB"]))
+    assert found["evidence_uri"].to_pylist() == [None, "s3://b", "s3://a"]
 
 
 def test_a_writer_that_runs_sees_what_is_erased_meanwhile(settings: Settings) -> None:
