@@ -1,0 +1,79 @@
+"""One load of a captured table: wait for what the source has by now, compare the table, begin to read its changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipelines.contracts.model import Dataset
+from pipelines.ingestion.access import Access
+from pipelines.ingestion.bronze import Bronze
+from pipelines.ingestion.capture.changes import Changes
+from pipelines.ingestion.capture.connector import Capture, topic_of
+from pipelines.ingestion.capture.source import CaptureLost, opened
+from pipelines.ingestion.databases import compare, connect
+from pipelines.ingestion.plan import sector_of
+from pipelines.ingestion.reading import Position, Reading
+from pipelines.ingestion.trouble import SourceUnavailable, changed
+from pipelines.landing.broker import Broker
+from pipelines.runtime.services import endpoints
+from pipelines.runtime.settings import Settings
+
+
+def catch_up(settings: Settings, access: Access, dataset: Dataset) -> SourceUnavailable | None:
+    """Wait until the changes that the source has by now are in their topic; the error to raise behind the load if they
+    are not, because what came until then is worth loading.
+
+    Raises:
+        CaptureLost: the source no longer has what was not read. SourceError: it does not answer.
+    """
+    capture = Capture(settings, access, (dataset,))
+    with opened(access) as source:
+        if dataset.sector and dataset.sector.place not in source.full([dataset.sector.place]):
+            what = "has no REPLICA IDENTITY FULL, so that its log does not tell whole rows"
+            raise changed(dataset, f"table {dataset.sector.place}", [what])
+        if source.caught_up(capture.slot):
+            return None
+    return SourceUnavailable(
+        f"{dataset.id}: the capture of the source {capture.source} is behind; what had come was loaded.",
+        "Try again later; `lake capture status` says whether it runs.",
+    )
+
+
+@contextmanager
+def read_changes(settings: Settings, access: Access, dataset: Dataset, bronze: Bronze) -> Iterator[Reading]:
+    """Begin to read the changes that no load has read, as far as they are in their topic now.
+
+    Raises:
+        CaptureLost: changes are gone from the topic, or the contract reads other columns than the capture was begun
+        with. SourceChanged: the table is not what the contract says, or was truncated. SourceUnavailable: the capture
+        was never started, or the table is being read for the first time.
+    """
+    broker, name = Broker(endpoints(settings).kafka), settings.topic(topic_of(dataset))
+    topic = broker.topics([name]).get(name)
+    source = access.source.id
+    if topic is None:
+        raise CaptureLost(
+            f"{dataset.id}: the capture of the source {source} was not started in {settings.namespace}.",
+            f"Run `lake capture start {source}`.",
+        )
+    span, position = broker.settled(topic), bronze.position(topic.id)
+    anew = f"Nothing was loaded, the last good state stays. Read it anew: `lake capture start {source} --anew`."
+    if position is None and bronze.knows_topic(topic.id):
+        raise CaptureLost(f"{dataset.id}: the contract reads other columns than when its capture began.", anew)
+    begin = position or 0
+    if not span.low <= begin <= span.high:
+        what = f"{name} holds the offsets {span.low} to {span.high}, and {begin} is the next to load"
+        raise CaptureLost(f"{dataset.id}: changes are gone: {what}.", anew)
+    changes, sector = Changes(settings, dataset), sector_of(dataset)
+    with connect(access) as database:
+        # After the end of the topic was asked for: what altered the table before it is seen here.
+        table = database.table(sector.schema_name, sector.table)
+        new_columns = compare(table, dataset, database)
+    stretch = changes.look_through(begin, span.high, is_first=position is None)
+    zone = database.zone.key if database.zone else None
+    # A table without a row tells nothing at all, and then nothing is known of its keys.
+    reached = None if stretch.end == begin else Position(topic.id, stretch.end)
+    keys = iter(()) if stretch.is_whole and stretch.rows else None
+    batches = changes.batches(stretch, table, zone)
+    yield Reading(batches, None, stretch.rows, lambda: new_columns, keys=keys, position=reached)
