@@ -15,7 +15,7 @@ from pipelines.ingestion.databases import compare, connect
 from pipelines.ingestion.plan import sector_of
 from pipelines.ingestion.reading import Position, Reading
 from pipelines.ingestion.trouble import SourceUnavailable, changed
-from pipelines.landing.broker import Broker
+from pipelines.landing.broker import Broker, Topic
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 
@@ -25,15 +25,18 @@ def catch_up(settings: Settings, access: Access, dataset: Dataset) -> SourceUnav
     are not, because what came until then is worth loading.
 
     Raises:
-        CaptureLost: the source no longer has what was not read. SourceError: it does not answer.
+        CaptureLost: the capture was not started, or the source no longer has what was not read. SourceChanged: its log
+        does not tell whole rows any more. SourceError: it does not answer.
     """
-    capture = Capture(settings, access, (dataset,))
+    capture, place = Capture(settings, access, (dataset,)), sector_of(dataset).place
+    _topic(Broker(endpoints(settings).kafka), settings, dataset)
     with opened(access) as source:
-        if dataset.sector and dataset.sector.place not in source.full([dataset.sector.place]):
+        is_there = source.caught_up(capture.slot)
+        if place not in source.full([place]):
             what = "has no REPLICA IDENTITY FULL, so that its log does not tell whole rows"
-            raise changed(dataset, f"table {dataset.sector.place}", [what])
-        if source.caught_up(capture.slot):
-            return None
+            raise changed(dataset, f"table {place}", [what])
+    if is_there:
+        return None
     return SourceUnavailable(
         f"{dataset.id}: the capture of the source {capture.source} is behind; what had come was loaded.",
         "Try again later; `lake capture status` says whether it runs.",
@@ -49,21 +52,15 @@ def read_changes(settings: Settings, access: Access, dataset: Dataset, bronze: B
         with. SourceChanged: the table is not what the contract says, or was truncated. SourceUnavailable: the capture
         was never started, or the table is being read for the first time.
     """
-    broker, name = Broker(endpoints(settings).kafka), settings.topic(topic_of(dataset))
-    topic = broker.topics([name]).get(name)
-    source = access.source.id
-    if topic is None:
-        raise CaptureLost(
-            f"{dataset.id}: the capture of the source {source} was not started in {settings.namespace}.",
-            f"Run `lake capture start {source}`.",
-        )
+    broker, source = Broker(endpoints(settings).kafka), access.source.id
+    topic = _topic(broker, settings, dataset)
     span, position = broker.settled(topic), bronze.position(topic.id)
     anew = f"Nothing was loaded, the last good state stays. Read it anew: `lake capture start {source} --anew`."
     if position is None and bronze.knows_topic(topic.id):
         raise CaptureLost(f"{dataset.id}: the contract reads other columns than when its capture began.", anew)
     begin = position or 0
     if not span.low <= begin <= span.high:
-        what = f"{name} holds the offsets {span.low} to {span.high}, and {begin} is the next to load"
+        what = f"{topic.name} holds the offsets {span.low} to {span.high}, and {begin} is the next to load"
         raise CaptureLost(f"{dataset.id}: changes are gone: {what}.", anew)
     changes, sector = Changes(settings, dataset), sector_of(dataset)
     with connect(access) as database:
@@ -77,3 +74,19 @@ def read_changes(settings: Settings, access: Access, dataset: Dataset, bronze: B
     keys = iter(()) if stretch.is_whole and stretch.rows else None
     batches = changes.batches(stretch, table, zone)
     yield Reading(batches, None, stretch.rows, lambda: new_columns, keys=keys, position=reached)
+
+
+def _topic(broker: Broker, settings: Settings, dataset: Dataset) -> Topic:
+    """The topic of a captured table.
+
+    Raises:
+        CaptureLost: there is none.
+    """
+    name, source = settings.topic(topic_of(dataset)), sector_of(dataset).source
+    found = broker.topics([name])
+    if name not in found:
+        raise CaptureLost(
+            f"{dataset.id}: the capture of the source {source} was not started in {settings.namespace}.",
+            f"Run `lake capture start {source}`.",
+        )
+    return found[name]

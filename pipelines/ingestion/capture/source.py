@@ -109,14 +109,14 @@ class CapturedSource:
             self._rows("select pg_drop_replication_slot(%s)", name)
         return slot is not None
 
-    def caught_up(self, slot: str, wait_s: float = CATCH_UP_S) -> bool:
+    def caught_up(self, slot: str) -> bool:
         """Wait until everything that the source has written by now is in the topics; whether it came so far.
 
         Raises:
             CaptureLost: there is no slot, or the source has removed what it held.
         """
         [(now,)] = self._rows("select pg_current_wal_lsn()::text")
-        deadline = time.monotonic() + wait_s
+        deadline = time.monotonic() + CATCH_UP_S
         query = "select confirmed_flush_lsn >= %s::pg_lsn, coalesce(wal_status, '') from pg_replication_slots "
         while True:
             found = self._rows(f"{query} where slot_name = %s", now, slot)
