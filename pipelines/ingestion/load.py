@@ -196,7 +196,7 @@ class _Loader:
         Raises:
             SourceUnavailable: not everything that it has done is told yet; what was is loaded.
         """
-        behind = catch_up(self.settings, access, self.dataset)
+        behind = catch_up(self.settings, access, self.dataset, self.bronze)
         self._take(result, access, read_changes(self.settings, access, self.dataset, self.bronze))
         if behind:
             raise behind

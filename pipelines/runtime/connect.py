@@ -60,6 +60,10 @@ class Connect:
         found: Mapping[str, str] = self._asked("GET", f"{_path(name)}/config").json()
         return found
 
+    def offsets(self, name: str) -> tuple[Mapping[str, Any], ...]:
+        """Return how far a connector came, in its own words, for each part of its source; nothing before it began."""
+        return tuple(one["offset"] or {} for one in self._asked("GET", f"{_path(name)}/offsets").json()["offsets"])
+
     def put(self, name: str, config: Mapping[str, str]) -> None:
         """Make a connector, or change it; one that says so already is left alone.
 

@@ -7,7 +7,7 @@ Debezium writes a record for each change: `r` a row as it stood when the capture
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +40,11 @@ _LAST = ("last", "last_in_data_collection")
 _DIALECT = PostgreSQL()
 
 
+Fetched = tuple[list[bytes], list[int]]
+"""Values of records, some thousands, and their offsets."""
+Fetch = Callable[[int, int], Iterator[Fetched]]
+
+
 @dataclass(frozen=True)
 class Stretch:
     """What a load takes of a topic: offsets from `begin` until before `end`. `is_whole`: the rows that the table had
@@ -52,11 +57,10 @@ class Stretch:
 
 
 class Changes:
-    """The topic of one captured table, which has one partition."""
+    """The changes of one captured table, that `fetched` gives between two offsets in their order, more than once."""
 
-    def __init__(self, settings: Settings, dataset: Dataset) -> None:
-        self._settings, self._dataset = settings, dataset
-        self._topic = settings.topic(topic_of(dataset))
+    def __init__(self, dataset: Dataset, fetched: Fetch) -> None:
+        self._dataset, self._fetched = dataset, fetched
         self._db = duckdb.connect(config={"threads": 1})
 
     def look_through(self, begin: int, end: int, *, is_first: bool) -> Stretch:
@@ -153,28 +157,34 @@ class Changes:
         finally:
             self._db.unregister("records")
 
-    def _fetched(self, begin: int, end: int) -> Iterator[tuple[list[bytes], list[int]]]:
-        """The values of records with their offsets, some thousands at a time.
 
-        Raises:
-            SourceUnavailable: Kafka sends nothing for too long.
-        """
+def fetcher(settings: Settings, dataset: Dataset) -> Fetch:
+    """Read the topic of a captured table, which has one partition.
+
+    Raises, while it is read:
+        SourceUnavailable: Kafka sends nothing for too long.
+    """
+    topic = settings.topic(topic_of(dataset))
+
+    def fetched(begin: int, end: int) -> Iterator[Fetched]:
         if begin >= end:
             return
-        with closing(consumer(self._settings, "capture")) as reader:
-            reader.assign([TopicPartition(self._topic, 0, begin)])
+        with closing(consumer(settings, "capture")) as reader:
+            reader.assign([TopicPartition(topic, 0, begin)])
             heard_at, at_end = time.monotonic(), False
             while not at_end:
                 messages = reader.consume(_FETCHED, timeout=_FETCH_S)
                 if messages:
                     heard_at = time.monotonic()
                 elif time.monotonic() - heard_at > _SILENCE_S:
-                    raise SourceUnavailable(f"{self._topic} sends nothing for {_SILENCE_S:g} s.", "Try again later.")
+                    raise SourceUnavailable(f"{topic} sends nothing for {_SILENCE_S:g} s.", "Try again later.")
                 # The end of the topic is behind everything that was committed when `end` was asked for.
                 at_end = any(map(_is_end, messages)) or (bool(messages) and messages[-1].offset() >= end - 1)
                 taken = [message for message in messages if message.error() is None and message.offset() < end]
                 if taken:
                     yield list(map(_VALUE, taken)), list(map(_OFFSET, taken))
+
+    return fetched
 
 
 def _is_end(message: Message) -> bool:
