@@ -81,8 +81,12 @@ def stop(
 def show_status() -> None:
     """Từng nguồn: đang thu hay không, nguồn giữ bao nhiêu nhật ký — How each capture does, and what it costs."""
     settings = Settings.load()
+    found = control.status(settings, registry_of(settings))
+    if not found:
+        print("Không hợp đồng nào có `mode: capture`. — No contract says `mode: capture`.")
+        return
     table = Table("nguồn", "bộ nối", "nhật ký nguồn giữ", "chậm", "chờ nạp", "vấn đề")
-    for one in control.status(settings, registry_of(settings)):
+    for one in found:
         style = "green" if one.works else "red"
         state = "chưa bắt đầu" if one.connector is None else one.connector.task or one.connector.state
         waiting = ", ".join(f"{t.dataset} {'—' if t.waiting is None else t.waiting}" for t in one.tables)

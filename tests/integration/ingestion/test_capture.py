@@ -213,6 +213,17 @@ def test_what_a_table_tells_is_what_a_reading_of_it_brings(town: City) -> None:
         town.load()
     assert len(town.silver()) == 5029
 
+    # An exercise that reads the sample in place of the source reads it whole.
+    exercise = town.settings.with_namespace(f"{town.settings.namespace}_sample")
+    exercise.set_sector_sample("sector_soyt")
+    try:
+        assert counts(ingest(exercise, town.registry, PRICE, "r1")) == (29, 0, 0)
+        town.server.execute("delete from soyt.med_price where service_code = 'S04'")
+        assert counts(ingest(exercise, town.registry, PRICE, "r2")) == (0, 0, 1)
+    finally:
+        exercise.set_sector_sample(None)
+        shutil.rmtree(exercise.lake_root / exercise.namespace)
+
     with connect(town.settings) as worker:
         assert "password}" in worker.config(town.settings.topic("change.soyt"))["database.password"]
         assert PASSWORD not in str(worker.config(town.settings.topic("change.soyt")))
