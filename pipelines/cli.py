@@ -81,6 +81,11 @@ COMMANDS: dict[str, Mount] = {
     "ingest": Mount(
         "pipelines.ingestion.commands", "ingest_app", "The sector tables that are read, and their newest loads."
     ),
+    "capture": Mount(
+        "pipelines.ingestion.capture.commands",
+        "capture_app",
+        "Tables that tell every change: begin, end, look.",
+    ),
     "run": Mount("pipelines.commands.run", "run_app", "The steps of a warehouse run, as Airflow calls them."),
     "quality": Mount("pipelines.quality.commands", "quality_app", "Verdicts, reports and decisions of the stewards."),
     "forecast": Mount(

@@ -251,7 +251,8 @@ class Deletes(Model):
 
 
 class Sector(Model):
-    """Where a sector table is read: by a cursor with a lag, or as a whole snapshot.
+    """Where a sector table is read: by a cursor with a lag, as a whole snapshot, or by ``capture``: its database tells
+    every change itself (log-based change data capture), deletes included, so that ``deletes`` is not written.
 
     ``source`` is a file of ``schemas/sources``; without a ``schema`` the table is found in the one that its connection
     opens. ``schedule`` is resolved: where the contract says none, it is that of the source. ``file`` is how the files
@@ -266,7 +267,7 @@ class Sector(Model):
     source: Name
     schema_name: Name | None = Field(default=None, alias="schema")
     table: Name
-    mode: Literal["cursor", "snapshot", "changes"]
+    mode: Literal["cursor", "snapshot", "changes", "capture"]
     cursor: Name | None = None
     file: FileLayout | None = None
     request: ServiceRequest | None = None
@@ -308,9 +309,21 @@ class Sector(Model):
             raise ValueError("`file` needs a `name` by which its files are known, for example DS_{yyyyMMdd}.xlsx")
         return self
 
+    @model_validator(mode="after")
+    def _captured_alone(self) -> Sector:
+        for name in ("file", "request", "deletes") if self.mode == "capture" else ():
+            if getattr(self, name) is not None:
+                raise ValueError(f"mode capture is for tables that tell every change, deletes too: it has no `{name}`")
+        if self.mode == "capture" and self.schema_name is None:
+            raise ValueError("mode capture needs the `schema` of the table: its changes are published by that name")
+        return self
+
     @property
     def compares_keys(self) -> bool:
-        """Whether a row is deleted when the source no longer has its key."""
+        """Whether a row is deleted when the source no longer has its key. Of a captured table only its first reading
+        says which keys there are; what follows are changes."""
+        if self.mode == "capture":
+            return True
         return self.deletes is not None and self.deletes.column is None
 
     @property

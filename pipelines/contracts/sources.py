@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Kind = Literal["postgresql", "mariadb", "mssql", "oracle", "folder", "s3", "rest"]
 DATABASES: tuple[Kind, ...] = ("postgresql", "mariadb", "mssql", "oracle")
 """The kinds that have tables."""
+CAPTURED: Kind = "postgresql"
+"""The kind whose tables can tell their changes."""
 INBOXES: tuple[Kind, ...] = ("folder", "s3")
 """The kinds in which files are delivered."""
 SERVICES: tuple[Kind, ...] = ("rest",)

@@ -37,7 +37,7 @@ from pipelines.contracts.model import (
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.scenario_checks import check_scenarios
 from pipelines.contracts.schedules import CRON_HINT, longest_pause, times_of_day
-from pipelines.contracts.sources import DATABASES, INBOXES, SERVICES, SectorSource, check_sources
+from pipelines.contracts.sources import CAPTURED, DATABASES, INBOXES, SERVICES, SectorSource, check_sources
 from pipelines.contracts.targets.delta import arrow_schema, clean_schema
 from pipelines.contracts.targets.flink import ROWTIME
 from pipelines.contracts.targets.trino import LABEL_COLUMN, granted_columns, is_live
@@ -485,6 +485,24 @@ def deletes_can_be_told(dataset: Dataset, registry: Registry) -> Iterator[Findin
     elif dataset.field(name).required and dataset.field(name).type.name != "boolean":
         message = f"field {name!r} is always known, so that every row would be a deleted one"
         yield Finding(message, (*pointer, "column"), f"write `- {name}` under `fields`, without `required`")
+
+
+@validator
+def capture_carries_nothing_personal(dataset: Dataset, registry: Registry) -> Iterator[Finding]:
+    """A captured table is one of PostgreSQL, and holds nothing of a person: Kafka has its rows as the source wrote
+    them, before anything becomes a token."""
+    if dataset.sector is None or dataset.sector.mode != "capture":
+        return
+    pointer = ("sector", "mode")
+    source = registry.source_of(dataset)
+    if source.kind != CAPTURED:
+        message = f"is captured, but its source {source.id!r} is of the kind {source.kind}"
+        yield Finding(message, pointer, f"only {CAPTURED} is captured; write `mode: cursor` or `mode: snapshot`")
+    fields = sorted(f.name for f in dataset.fields if f.tokenise or f.classification in {"personal", "sensitive"})
+    if dataset.is_protected or fields:
+        held = f"its fields {', '.join(fields)} hold" if fields else f"it is {dataset.classification} and holds"
+        message = f"would lie in Kafka before it is protected: {held} what belongs to persons"
+        yield Finding(message, pointer, "write `mode: cursor` or `mode: snapshot`; see docs/decisions/0025")
 
 
 @validator

@@ -2,8 +2,8 @@
 
 Numbers ride in each bronze commit: the next raw offset (`ingest/<dataset>`, as in every other table), the load's own
 number (`…/load`), by which a load that is handed over twice is recognised, the mark up to which the source was read
-(`…/mark/<columns>`), and which file it was (`…/file/<columns>/<identity>`): they are stored together with the rows or
-not at all.
+(`…/mark/<columns>`), which file it was (`…/file/<columns>/<identity>`), and how far in its topic a captured table was
+read (`…/position/<columns>/<topic>`): they are stored together with the rows or not at all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from pipelines.contracts.targets import delta
 from pipelines.ingestion.judge import Judged, refusals
 from pipelines.ingestion.plan import sector_of
 from pipelines.ingestion.protect import refusal_schema
-from pipelines.ingestion.reading import Delivered
 from pipelines.ingestion.staged import ORIGIN, RECEIVED_AT, Load, Staged, fingerprint
 from pipelines.landing.apply import IS_DELETE, PART, POSITION, Batch, Silver
 from pipelines.landing.arrow import Column, integers, keep, nulls, repeat
@@ -73,6 +72,20 @@ class Bronze:
     def _file(self, identity: str) -> str:
         return f"{self.app}/file/{self._columns}/{identity}"
 
+    def position(self, topic: str) -> int | None:
+        """The next offset of a topic of changes, by its id; None: none of it was loaded with the contract's columns."""
+        return self.sink.committed(self._position(topic))
+
+    def knows_topic(self, topic: str) -> bool:
+        """Whether anything of a topic was loaded, with whatever columns."""
+        return self.sink.committed(self._topic(topic)) is not None
+
+    def _position(self, topic: str) -> str:
+        return f"{self.app}/position/{self._columns}/{topic}"
+
+    def _topic(self, topic: str) -> str:
+        return f"{self.app}/topic/{topic}"
+
     @property
     def _mark(self) -> str:
         return f"{self.app}/mark/{self._columns}"
@@ -83,7 +96,7 @@ class Bronze:
         A load that brings nothing, moves no mark and is of no file makes no commit.
         """
         start, count = self.end, int(judged.stored.sum()) + judged.gone.num_rows
-        ends = {self.app: start + count, **self._ends(staged.number, staged.mark, staged.file)}
+        ends = {self.app: start + count, **self._ends(staged.load)}
         if not count and len(ends) == 2:
             return
         # Before the commit: once the rows are in bronze, why they were refused must be known.
@@ -102,16 +115,20 @@ class Bronze:
 
     def note(self, load: Load) -> None:
         """Remember a load without a row."""
-        self.sink.append(self.sink.spec.schema.empty_table(), self._ends(load.number, load.mark, load.file))
+        self.sink.append(self.sink.spec.schema.empty_table(), self._ends(load))
 
-    def _ends(self, number: int, mark: int | None, file: Delivered | None) -> dict[str, int]:
+    def _ends(self, load: Load) -> dict[str, int]:
         """What a load is remembered by."""
+        number, mark, file = load.number, load.mark, load.file
         ends = {f"{self.app}/load": number}
         # The log knows no numbers below zero: cursors before 1970 are read again each time.
         if mark is not None and mark > max(self.mark or 0, 0):
             ends[self._mark] = mark
         if file is not None:
             ends[self._file(file.identity)] = number
+        if load.position is not None:
+            ends[self._position(load.position.topic)] = load.position.offset
+            ends[self._topic(load.position.topic)] = number
         return ends
 
     def _shaped(self, staged: Staged, judged: Judged, start: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

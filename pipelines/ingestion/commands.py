@@ -114,6 +114,7 @@ def list_tables() -> None:
         sector = dataset.sector
         assert sector is not None
         how = f"{sector.cursor} − {sector.lag}" if sector.cursor else "toàn bộ"
+        how = "từng thay đổi" if sector.mode == "capture" else how
         how += f", xoá theo {sector.deletes.column or 'khoá'}" if sector.deletes else ""
         status = load_status(settings, dataset)
         last, outcome = ("—", "chưa thu nạp") if status is None else (_local(status.finished_at), _outcome(status))

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.contracts.model import Dataset, Sector
-from pipelines.ingestion.protect import DETAIL, REASON, ROW_JSON
+from pipelines.ingestion.protect import DELETED, DETAIL, REASON, ROW_JSON
 from pipelines.ingestion.staged import Staged
 from pipelines.landing.apply import Silver
 from pipelines.landing.arrow import Bools, Int64s, bools, hashes, keep, take
@@ -148,6 +148,7 @@ def _told(staged: Staged, dataset: Dataset) -> Bools:
     """Which rows say that they are deleted. All else that they say may be wrong, but not their key."""
     told = np.zeros(staged.rows, dtype=bool)
     column = dataset.sector.deletes.column if dataset.sector and dataset.sector.deletes else None
+    column = DELETED if dataset.sector and dataset.sector.mode == "capture" else column
     if column is None:
         return told
     for place, chunk in staged.chunks(list(dict.fromkeys((*dataset.key, column)))):
@@ -202,8 +203,9 @@ def _shared_keys(staged: Staged, dataset: Dataset, told: Bools) -> tuple[Bools, 
     """By row: whether a row with its key says something else, and whether an equal row stands before it.
 
     A row that says that it is deleted (`told`) is a repeated one as soon as there is another with its key: of several
-    of these the first counts, and one that is there counts more than one that was. Hashes of all keys are in memory
-    together, then the rows whose hash is not alone.
+    of these the first counts, and one that is there counts more than one that was. Changes that a table told stand in
+    their order: of those of one key the last counts, whatever it says. Hashes of all keys are in memory together, then
+    the rows whose hash is not alone.
     """
     key, names = list(dataset.key), list(dict.fromkeys((*dataset.key, *content_columns(dataset))))
     doubled, repeated = np.zeros(staged.rows, dtype=bool), np.zeros(staged.rows, dtype=bool)
@@ -216,6 +218,11 @@ def _shared_keys(staged: Staged, dataset: Dataset, told: Bools) -> tuple[Bools, 
         return doubled, repeated
     rows, positions = _rows(staged, [*names, REASON], np.isin(found, twice))
     gone = told[positions]
+    if dataset.sector and dataset.sector.mode == "capture":
+        read = bools(pc.is_null(rows[REASON])) | gone
+        ids = np.where(read, group_ids(rows, key), -1)
+        repeated[positions[read & ~_firsts(ids[::-1])[::-1]]] = True
+        return doubled, repeated
     # A row that could not be read doubles nothing: its key may be what was wrong.
     sound = bools(pc.is_null(rows[REASON])) & ~gone
     ids = group_ids(rows, key)

@@ -24,6 +24,7 @@ from pipelines.gateway.tokens import load_tokeniser
 from pipelines.ingestion import findings, records
 from pipelines.ingestion.access import Access, access_to, key_columns
 from pipelines.ingestion.bronze import Bronze
+from pipelines.ingestion.capture.loading import catch_up, read_changes
 from pipelines.ingestion.extract import finish_pending, forget, stage
 from pipelines.ingestion.files import FileUnfit
 from pipelines.ingestion.findings import Finding
@@ -161,7 +162,9 @@ class _Loader:
         # What was staged is read again by what follows: it moved no mark.
         self.rejected = None
         access = access_to(self.settings, self.registry, self.dataset)
-        if access.source.is_database:
+        if sector.mode == "capture" and self.settings.sector_sample is None:
+            self._take_changes(result, access)
+        elif access.source.is_database:
             self._take(result, access, read_table(access, self.dataset, self._since(), keys=self._asks_keys(result)))
         elif sector.request is not None:
             self._take(result, access, read_service(access, self.dataset, self._since(), self.scratch))
@@ -207,6 +210,17 @@ class _Loader:
         finally:
             self.seconds[phase] += time.monotonic() - began  # type: ignore[assignment]
 
+    def _take_changes(self, result: LoadRun, access: Access) -> None:
+        """Load what a captured table has told by now.
+
+        Raises:
+            SourceUnavailable: not everything that it has done is told yet; what was is loaded.
+        """
+        behind = catch_up(self.settings, access, self.dataset, self.bronze)
+        self._take(result, access, read_changes(self.settings, access, self.dataset, self.bronze))
+        if behind:
+            raise behind
+
     def _take_files(self, result: LoadRun, access: Access) -> None:
         """Load every file that is news, the oldest first.
 
@@ -239,7 +253,8 @@ class _Loader:
         with opened as reading:
             number = self.bronze.last_load + 1
             load_id = f"{result.run_id}/{number}"
-            load = Load(number, load_id, result.started_at, access.origin, reading.mark, reading.file)
+            began, position = result.started_at, reading.position
+            load = Load(number, load_id, began, access.origin, reading.mark, reading.file, position)
             protection = Protection(self.dataset, load_tokeniser(self.settings), self.encrypt)
             self.step("extract")
             read = Progress(self.dataset.id, "read", reading.rows_estimate)
@@ -266,6 +281,9 @@ class _Loader:
             if not read.rows:
                 self._note_empty(reading.file, load)
             self.files.append(reading.file.name)
+        elif reading.position is not None and not read.rows:
+            self.step("bronze")
+            self.bronze.note(load)
         self._apply()
 
     def _note_empty(self, file: Delivered, load: Load) -> None:
@@ -285,7 +303,7 @@ class _Loader:
         """The mark from which on the source is read: the last one less the lag, or what was asked for where that is
         earlier, or everything that is kept."""
         sector, mark = sector_of(self.dataset), self.bronze.mark
-        if sector.mode == "snapshot":
+        if sector.mode in {"snapshot", "capture"}:
             return None
         if self.dataset.cursor_counts:
             return mark

@@ -325,6 +325,7 @@ def _ingest_task(agency: str, source: SectorSource, tables: tuple[Dataset, ...])
 def _how(dataset: Dataset) -> str:
     sector = sector_of(dataset)
     how = f"by `{sector.cursor}` with a lag of {sector.lag}" if sector.cursor else "as a whole"
+    how = "by the changes that it tells" if sector.mode == "capture" else how
     names = f"{dataset.title.vi} — {dataset.title.en}"
     return f"{names}: reads `{sector.place}` {how}, at `{sector.schedule}`"
 

@@ -19,7 +19,7 @@ from pipelines.gateway.normalise import Invalid
 from pipelines.gateway.tokens import Tokeniser
 from pipelines.ingestion import files
 from pipelines.ingestion.access import source_columns
-from pipelines.landing.arrow import Column, Int64s, nulls, take
+from pipelines.landing.arrow import Column, Int64s, nulls, repeat, take
 from pipelines.landing.arrow import kernels as pc
 from pipelines.landing.checks import Encrypt
 
@@ -27,6 +27,8 @@ REASON, DETAIL, ROW_JSON = "lake_reason", "lake_detail", "lake_row_json"
 """Beside the contract's columns: why a row is refused (else NULL), and the row as it came."""
 UNKNOWN = "unknown_json"
 """What the row has in columns that the contract does not know, encrypted; NULL where it has nothing."""
+DELETED = "lake_deleted"
+"""Whether the source says of the row that it is deleted, before and after protection; only where changes are told."""
 _REFUSAL = (REASON, DETAIL, ROW_JSON)
 
 
@@ -40,7 +42,7 @@ class Protection:
 
     def __call__(self, raw: pa.Table) -> pa.Table:
         """Convert one batch: columns named as in the source, of text or of an exact type → contract columns plus the
-        three refusal columns and UNKNOWN. What a file's reader says of a row stands.
+        three refusal columns, UNKNOWN and DELETED. What a file's reader says of a row stands.
 
         The number and order of rows stay. No clear value of a tokenised field is left in any column of the result.
         """
@@ -61,6 +63,7 @@ class Protection:
         columns[DETAIL] = pa.array(details, pa.string())
         columns[ROW_JSON] = self._rows_as_they_came(raw, refused_rows)
         columns[UNKNOWN] = self._unknown(raw)
+        columns[DELETED] = raw[DELETED] if DELETED in raw.column_names else repeat(False, raw.num_rows, pa.bool_())
         return pa.table(columns)
 
     def keys(self, raw: pa.Table) -> pa.Table:
@@ -73,7 +76,8 @@ class Protection:
             field.name: self._converted(field, raw)[0] if field.name in key else nulls(count, field.type.arrow)
             for field in self.dataset.fields
         }
-        return pa.table({**columns, **{name: nulls(count, pa.string()) for name in (*_REFUSAL, UNKNOWN)}})
+        columns |= {name: nulls(count, pa.string()) for name in (*_REFUSAL, UNKNOWN)}
+        return pa.table({**columns, DELETED: repeat(False, count, pa.bool_())})
 
     def _converted(self, field: ContractField, raw: pa.Table) -> tuple[Column, Mapping[int, str]]:
         """A field's column, and for each row that cannot be converted why."""
@@ -83,7 +87,7 @@ class Protection:
 
     def _unknown(self, raw: pa.Table) -> Column:
         """The values of columns that are neither the contract's nor those of a file's reader."""
-        known = {*source_columns(self.dataset), *files.OWN_COLUMNS}
+        known = {*source_columns(self.dataset), *files.OWN_COLUMNS, DELETED}
         names = [name for name in raw.column_names if name not in known]
         if not names:
             return nulls(raw.num_rows, pa.string())

@@ -32,12 +32,21 @@ class Delivered:
 
 
 @dataclass(frozen=True)
+class Position:
+    """How far the changes of a captured table are read: the id of their topic, and the next offset."""
+
+    topic: str
+    offset: int
+
+
+@dataclass(frozen=True)
 class Reading:
     """A read that has begun. `batches` have the source's columns (:func:`source_columns`) as text or as an exact type,
     of a file also what is wrong with a row (:mod:`pipelines.ingestion.files`); `mark`: how far it goes, the newest
     cursor or the day of the file as :func:`number_of` writes it, None without one; `rows_estimate`: about how many rows
     come, None where nobody knows; `new_columns`, asked when the last batch came: columns that the contract does not
     know (a table's come behind the others, where they can be read as text); `file`: None for a table of a database;
+    `position`: how far a captured table is read with it, None for any other;
     `keys`: the columns of the key (:func:`key_columns`) of all rows that the source has, unless they are among the
     batches, to be read after those; None where nobody asked which rows there are."""
 
@@ -47,6 +56,7 @@ class Reading:
     new_columns: Callable[[], tuple[str, ...]]
     file: Delivered | None = None
     keys: Iterator[pa.RecordBatch] | None = None
+    position: Position | None = None
 
 
 @contextmanager

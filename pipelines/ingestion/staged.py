@@ -21,17 +21,19 @@ from pipelines.contracts import system
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.targets import delta
 from pipelines.ingestion.access import source_columns
-from pipelines.ingestion.reading import Delivered
+from pipelines.ingestion.reading import Delivered, Position
 from pipelines.landing.arrow import bools, repeat
 
 LOAD_NUMBER, LOAD_ID, RECEIVED_AT, ORIGIN = ("lake_load_number", "load_id", "received_at", "origin")
 MARK, FILE_NAME, FILE_ID = "lake_mark", "lake_file", "lake_file_id"
+TOPIC_ID, OFFSET = "lake_topic_id", "lake_offset"
 """What a staged row carries of its load, so that a load finished after a crash is written as it was begun. MARK is how
 far the load reads the source: its newest cursor in µs since 1970 or as counted, or the day of its file, NULL where
-there is none; the file's name and identity are NULL for a table of a database."""
+there is none; the file's name and identity are NULL for a table of a database; topic and offset are those of a captured
+table alone."""
 KEY_ONLY = "lake_key_only"
 """TRUE for what is no row, but the key of one that the source has."""
-FORM = 2
+FORM = 3
 """Rises with the columns that are staged: dlt holds to those that it saw first."""
 _CHUNK_ROWS = 250_000
 """What is looked at together: a comparison with silver reads as much for few rows as for many."""
@@ -53,7 +55,8 @@ def fingerprint(dataset: Dataset) -> str:
 @dataclass(frozen=True)
 class Load:
     """One load: its number among the loads of the dataset, its id in bronze, when it began (UTC), the origin of its
-    rows, the mark up to which it reads the source, and the file that it is of, both None where there is none."""
+    rows, the mark up to which it reads the source, the file that it is of, and how far in its topic the changes of a
+    captured table are read; None where there is none."""
 
     number: int
     load_id: str
@@ -61,6 +64,7 @@ class Load:
     origin: str
     mark: int | None
     file: Delivered | None = None
+    position: Position | None = None
 
     def stamp(self, rows: pa.Table, *, key_only: bool = False) -> pa.Table:
         """Add the load's columns to a batch."""
@@ -70,6 +74,9 @@ class Load:
         name, identity = (self.file.name, self.file.identity) if self.file else (None, None)
         stamped = stamped.append_column(FILE_NAME, repeat(name, count, pa.string()))
         stamped = stamped.append_column(FILE_ID, repeat(identity, count, pa.string()))
+        topic, offset = (self.position.topic, self.position.offset) if self.position else (None, None)
+        stamped = stamped.append_column(TOPIC_ID, repeat(topic, count, pa.string()))
+        stamped = stamped.append_column(OFFSET, repeat(offset, count, pa.int64()))
         stamped = stamped.append_column(LOAD_NUMBER, repeat(self.number, count, pa.int64()))
         stamped = stamped.append_column(LOAD_ID, repeat(self.load_id, count, pa.string()))
         instant = repeat(self.received_at, count, pa.timestamp("us", tz="UTC"))
@@ -116,6 +123,7 @@ class Staged:
     def load(self) -> Load:
         """The load itself; it has a row, or a key."""
         name, identity = self._first(FILE_NAME), self._first(FILE_ID)
+        topic = self._first(TOPIC_ID)
         return Load(
             number=self._first(LOAD_NUMBER),
             load_id=self._first(LOAD_ID),
@@ -123,6 +131,7 @@ class Staged:
             origin=self._first(ORIGIN),
             mark=self._first(MARK),
             file=Delivered(name, identity) if name is not None else None,
+            position=Position(topic, self._first(OFFSET)) if topic is not None else None,
         )
 
     def _first(self, column: str) -> Any:

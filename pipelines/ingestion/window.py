@@ -38,13 +38,14 @@ def check_window(
     """Refuse to read a whole table outside of its source's window; the first read by a cursor is one of those, and so
     is one that reads `again` what was read before: nobody knows how much that is.
 
-    What a run loaded already it does not read again, at whatever hour.
+    What a run loaded already it does not read again, at whatever hour. A captured table is read when its capture
+    starts, and then never.
 
     Raises:
         OutsideWindow: it is not the hour; the text says which is.
     """
     at = now or datetime.now(UTC)
-    if is_open(settings, registry, dataset, at):
+    if sector_of(dataset).mode == "capture" or is_open(settings, registry, dataset, at):
         return
     source = registry.source_of(dataset)
     load = last_loads(settings).get(dataset.id)

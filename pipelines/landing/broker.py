@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipelines.runtime.errors import LakeError
@@ -84,12 +84,24 @@ class Broker:
         low, high = self._offsets(places, spec.earliest()), self._offsets(places, spec.latest())
         return {place: Range(low[place], high[place]) for place in low}
 
-    def _offsets(self, places: list[TopicPartition], which: Any) -> dict[tuple[str, int], int]:
+    def settled(self, topic: Topic) -> Range:
+        """The range of a topic of one partition that a reader of committed records can read to its end now."""
+        spec: Any = OffsetSpec
+        place = TopicPartition(topic.name, topic.partitions[0])
+        low, high = self._offsets([place], spec.earliest()), self._offsets([place], spec.latest(), committed=True)
+        found = (topic.name, topic.partitions[0])
+        return Range(low[found], high[found])
+
+    def _offsets(
+        self, places: list[TopicPartition], which: Any, *, committed: bool = False
+    ) -> dict[tuple[str, int], int]:
         """Ask for offsets; a topic that was just made has no leader for a moment."""
+        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         deadline = time.monotonic() + _TIMEOUT_S
         while True:
             try:
-                answers = self._admin.list_offsets(dict.fromkeys(places, which), request_timeout=_TIMEOUT_S)
+                wanted = dict.fromkeys(places, which)
+                answers = self._admin.list_offsets(wanted, request_timeout=_TIMEOUT_S, isolation_level=level)
                 return {(p.topic, p.partition): future.result(_TIMEOUT_S).offset for p, future in answers.items()}
             except KafkaException as error:
                 if error.args[0].code() not in _NO_LEADER_YET or time.monotonic() > deadline:

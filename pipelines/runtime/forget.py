@@ -18,7 +18,8 @@ a job would go on from the old checkpoint in new topics, a sector table from the
 def forget_namespace(settings: Settings, report: services.Report = services.silent) -> None:
     """Remove a namespace: daemons, Flink jobs, topics, catalog entries, tables, state; starts the servers it needs.
 
-    Raises LakeError for the city's own namespace, which holds observed data.
+    Raises LakeError for the city's own namespace, which holds observed data, and for one that captures a source: there
+    a slot would stay that nobody reads.
     """
     if settings.namespace == DEFAULT_NAMESPACE:
         raise LakeError(
@@ -26,6 +27,12 @@ def forget_namespace(settings: Settings, report: services.Report = services.sile
             "Set LAKE_NAMESPACE to the exercise that is over.",
         )
     prefix = settings.group("")
+    if captures := sorted(path.name for path in settings.capture_secrets.glob(f"{prefix}*")):
+        sources = ", ".join(name.rpartition(".")[2] for name in captures)
+        raise LakeError(
+            f"The namespace {settings.namespace} captures {sources}, whose log is kept for it.",
+            "Run `lake capture stop SOURCE --for-good` for each of them first.",
+        )
     daemons = [name for name in services.running(settings) if name.startswith(prefix)]
     for name in daemons:
         services.down(settings, [name], report)

@@ -1,5 +1,6 @@
 """Kafka clients with the settings that the rest of the platform relies on."""
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 
 _TIMEOUT_S = 15.0
+_POLL_S = 0.1
 ClientConfig = dict[str, str | int | float | bool]
 
 
@@ -98,6 +100,19 @@ def delete_topics(settings: Settings) -> tuple[str, ...]:
     for future in client.delete_topics(names, operation_timeout=_TIMEOUT_S).values() if names else ():
         future.result(timeout=_TIMEOUT_S)
     return tuple(names)
+
+
+def remove_topics(settings: Settings, names: Iterable[str]) -> None:
+    """Delete topics of the namespace, and wait until they are gone: a topic that is made again has another id."""
+    client, wanted = admin(settings), {settings.topic(name) for name in names}
+    present = sorted(wanted & set(client.list_topics(timeout=_TIMEOUT_S).topics))
+    for future in client.delete_topics(present, operation_timeout=_TIMEOUT_S).values() if present else ():
+        future.result(timeout=_TIMEOUT_S)
+    deadline = time.monotonic() + _TIMEOUT_S
+    while left := wanted & set(client.list_topics(timeout=_TIMEOUT_S).topics):
+        if time.monotonic() > deadline:
+            raise ServiceError(f"Kafka does not delete {', '.join(sorted(left))}.", "See `lake logs kafka`.")
+        time.sleep(_POLL_S)
 
 
 def producer_config(bootstrap: str) -> ClientConfig:

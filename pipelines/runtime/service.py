@@ -70,7 +70,8 @@ def pin_variable(name: str) -> str:
 
 @dataclass(frozen=True)
 class ServiceSpec:
-    """A service before it has ports. `build` is pure; the first of `ports` is the one that people connect to."""
+    """A service before it has ports. `build` is pure; the first of `ports` is the one that people connect to; an
+    `optional` one starts only when it is named."""
 
     name: str
     ports: tuple[str, ...]
@@ -78,6 +79,7 @@ class ServiceSpec:
     build: Callable[[Context], Service]
     group: str = ""
     pin: str = ""
+    optional: bool = False
 
     @property
     def pin_variable(self) -> str:
@@ -91,7 +93,8 @@ class ServiceSpec:
 
 
 def plan(specs: Iterable[ServiceSpec], only: Iterable[str] = ()) -> tuple[ServiceSpec, ...]:
-    """Return the asked specs (services or groups; all when `only` is empty) with their needs, needs first.
+    """Return the asked specs (services or groups; when `only` is empty all but the optional ones) with their needs,
+    needs first.
 
     The order is deterministic. Raises ServiceError for an unknown name or a circle.
     """
@@ -117,14 +120,15 @@ def plan(specs: Iterable[ServiceSpec], only: Iterable[str] = ()) -> tuple[Servic
         open_names.pop()
         ordered[name] = by_name[name]
 
-    for name in wanted or list(by_name):
+    for name in wanted or [spec.name for spec in by_name.values() if not spec.optional]:
         visit(name)
     return tuple(ordered.values())
 
 
 def stop_waves(specs: Iterable[ServiceSpec]) -> tuple[tuple[str, ...], ...]:
     """Return the names in groups that may stop at once: what needs others goes before what it needs."""
-    ordered = plan(specs)
+    known = tuple(specs)
+    ordered = plan(known, [spec.name for spec in known])
     depth: dict[str, int] = {}
     for spec in ordered:
         depth[spec.name] = 1 + max((depth[need] for need in spec.needs), default=-1)

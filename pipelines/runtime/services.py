@@ -13,6 +13,7 @@ from pipelines.runtime.process import ProcessRecord
 from pipelines.runtime.servers import (
     SPECS,
     airflow,
+    connect,
     flink,
     kafka,
     postgres,
@@ -63,6 +64,11 @@ class Endpoints:
     def airflow(self) -> str:
         """Address of Airflow's API server and web page."""
         return f"http://127.0.0.1:{self._port(airflow.API, 'http')}"
+
+    @property
+    def connect(self) -> str:
+        """Address of Kafka Connect's REST API."""
+        return f"http://127.0.0.1:{self._port(connect.NAME, 'http')}"
 
     @property
     def gateway(self) -> str:

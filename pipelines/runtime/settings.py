@@ -151,6 +151,11 @@ class Settings:
         """The folder of key files (each of mode 0600, made on first use)."""
         return self.state / "secrets"
 
+    @property
+    def capture_secrets(self) -> Path:
+        """The folder of what Kafka Connect signs in with: a folder for each source and namespace that is captured."""
+        return self.secrets_dir / "capture"
+
 
 def _check_namespace(namespace: str) -> None:
     if not _NAMESPACE.fullmatch(namespace):

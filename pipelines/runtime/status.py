@@ -117,11 +117,12 @@ def service_statuses(settings: Settings) -> tuple[ServiceStatus, ...]:
 
 def _services_with_ports(settings: Settings) -> dict[str, Service]:
     ports = {spec.name: remembered_ports(settings, spec.name) for spec in SPECS}
-    if not all(set(ports[spec.name]) >= set(spec.ports) for spec in SPECS):
+    unknown = {spec.name for spec in SPECS if not set(ports[spec.name]) >= set(spec.ports)}
+    if any(spec.name in unknown and not spec.optional for spec in SPECS):
         # Never started here: ports are given by `lake up` alone, a status only reads.
         return {}
     context = Context(settings=settings, ports=ports)
-    return {spec.name: spec.build(context) for spec in SPECS}
+    return {spec.name: spec.build(context) for spec in SPECS if spec.name not in unknown}
 
 
 def _status(settings: Settings, name: str, service: Service | None) -> ServiceStatus:

@@ -112,6 +112,8 @@ def _facts(dataset: Dataset, registry: Registry) -> Iterator[tuple[str, str]]:
         yield "Bảng nguồn, lịch đọc · Source table, schedule", f"`{dataset.sector.place}`, `{dataset.sector.schedule}`"
         if dataset.sector.deletes:
             yield "Dòng nguồn đã xoá · Rows deleted at the source", _deletes(dataset.sector.deletes)
+        elif dataset.sector.mode == "capture":
+            yield "Dòng nguồn đã xoá · Rows deleted at the source", "xoá theo nhật ký của nguồn · as its log says"
         if has_history(dataset):
             yield "Lịch sử thay đổi · History of changes", f"`lake.{LIVE}.{history_name(dataset)}`"
     yield "Độ tươi cam kết · Promised freshness", both(durations.words(dataset.sla.freshness))

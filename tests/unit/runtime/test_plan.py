@@ -47,7 +47,14 @@ def test_a_group_means_all_of_its_members() -> None:
 
 def test_every_service_of_the_installation_is_planned_once() -> None:
     names = [found.name for found in plan(SPECS)]
-    assert sorted(names) == sorted(set(names)) == sorted(found.name for found in SPECS)
+    assert sorted(names) == sorted(set(names)) == sorted(found.name for found in SPECS if not found.optional)
+
+
+def test_an_optional_service_starts_when_it_is_named_and_ends_with_all() -> None:
+    assert [found.name for found in SPECS if found.optional] == ["connect"]
+    assert [found.name for found in plan(SPECS, ["connect"])] == ["kafka", "connect"]
+    assert stop_waves(SPECS)[-1] == tuple(found.name for found in SPECS if not found.needs)
+    assert {name for wave in stop_waves(SPECS) for name in wave} == {found.name for found in SPECS}
 
 
 def test_an_unknown_service_is_answered_with_the_known() -> None:
