@@ -359,7 +359,11 @@ def test_what_the_log_cannot_tell_is_never_a_hole(town: City) -> None:
     town.server.execute("alter table soyt.med_price add note text", "update soyt.med_price set note = 'geheim'")
     told = town.load()
     assert (told.new_columns, told.unchanged) == (("note",), 10)
-    assert [one.finding.subject for one in standing(town.settings, PRICE)] == ["note"]
+    [found] = [one.finding for one in standing(town.settings, PRICE)]
+    assert found.subject == "note"
+    assert found.detail.startswith(
+        "It stays at the source until a new version of schemas/datasets/health/med_price.yaml"
+    )
     town.server.execute("alter table soyt.med_price rename valid_to to until")
     with pytest.raises(SourceChanged, match=r"has no column valid_to \(new and perhaps its new name: note, until\)"):
         town.load()
