@@ -81,6 +81,11 @@ def of_columns(dataset: Dataset, columns: Collection[str]) -> list[Finding]:
         f"It is kept encrypted and nobody sees it until a new version of {where} says what it is and who may; "
         f"`lake ingest new-columns {dataset.id}` shows what it holds."
     )
+    if dataset.sector and dataset.sector.mode == "capture":
+        remedy = (
+            f"It stays at the source until a new version of {where} says what it is and who may see it; then "
+            f"`lake capture start {dataset.sector.source} --anew` reads it for all rows."
+        )
     return [Finding(NEW_COLUMN, name, remedy) for name in sorted(columns)]
 
 

@@ -106,9 +106,10 @@ status_sections: list[Callable[[Settings], Section]] = [duties]
 
 
 def service_statuses(settings: Settings) -> tuple[ServiceStatus, ...]:
-    """Return every service of the installation and every daemon that was started, probing those that live."""
+    """Return every service of the installation (an optional one that was started) and every daemon that was, probing
+    those that live."""
     services = _services_with_ports(settings)
-    known = [spec.name for spec in SPECS]
+    known = [spec.name for spec in SPECS if not spec.optional]
     records = {path.parent.name: path.parent for path in sorted((settings.state / "services").glob("*/process.json"))}
     names = [*known, *(name for name in records if name not in known)]
     with ThreadPoolExecutor(max_workers=8) as pool:

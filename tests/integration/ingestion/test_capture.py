@@ -19,11 +19,12 @@ import psutil
 import pytest
 from catalogue import city
 from deltalake import DeltaTable
+from typer.testing import CliRunner
 
 from pipelines.contracts.logical_types import LogicalType
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
-from pipelines.ingestion.capture import control, source
+from pipelines.ingestion.capture import commands, control, source
 from pipelines.ingestion.capture.source import CaptureLost, CaptureRefused
 from pipelines.ingestion.connections import variable_of
 from pipelines.ingestion.findings import standing
@@ -31,6 +32,7 @@ from pipelines.ingestion.judge import TooManyDeleted
 from pipelines.ingestion.load import ingest
 from pipelines.ingestion.records import LoadRun
 from pipelines.ingestion.trouble import SourceChanged, SourceUnavailable
+from pipelines.runtime import services
 from pipelines.runtime.connect import connect
 from pipelines.runtime.install import install_connect
 from pipelines.runtime.ports import is_free, service_folder
@@ -63,11 +65,12 @@ def server() -> Iterator[LoggingServer]:
 
 
 @pytest.fixture(scope="module")
-def worker(lake_services: Any) -> Any:
-    """The installation with Kafka Connect."""
+def worker(lake_services: Any) -> Iterator[Any]:
+    """The installation with Kafka Connect, which nobody else needs."""
     install_connect(lake_services.settings, lambda *_: None)
     lake_services.need("connect")
-    return lake_services
+    yield lake_services
+    services.down(lake_services.settings, ["connect"])
 
 
 def changed(registry: Registry, dataset_id: str, mode: str, **more: Any) -> Registry:
@@ -356,7 +359,11 @@ def test_what_the_log_cannot_tell_is_never_a_hole(town: City) -> None:
     town.server.execute("alter table soyt.med_price add note text", "update soyt.med_price set note = 'geheim'")
     told = town.load()
     assert (told.new_columns, told.unchanged) == (("note",), 10)
-    assert [one.finding.subject for one in standing(town.settings, PRICE)] == ["note"]
+    [found] = [one.finding for one in standing(town.settings, PRICE)]
+    assert found.subject == "note"
+    assert found.detail.startswith(
+        "It stays at the source until a new version of schemas/datasets/health/med_price.yaml"
+    )
     town.server.execute("alter table soyt.med_price rename valid_to to until")
     with pytest.raises(SourceChanged, match=r"has no column valid_to \(new and perhaps its new name: note, until\)"):
         town.load()
@@ -391,3 +398,23 @@ def test_what_the_log_cannot_tell_is_never_a_hole(town: City) -> None:
     [shown] = control.status(town.settings, town.registry)
     assert shown.works
     assert [(table.dataset, table.waiting) for table in shown.tables] == [(PRICE, 0)]
+
+    # As the operator sees it.
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in town.settings.environment().items():
+            patch.setenv(name, value)
+        patch.setattr(commands, "registry_of", lambda _settings: town.registry)
+        patch.setenv("COLUMNS", "200")
+        table = _lake_capture("status")
+        assert "RUNNING" in table
+        assert f"{PRICE} 0" in table
+        assert "until its disk is full" in _lake_capture("stop", "soyt")
+        town.price("MEANWHILE")
+        assert "captures" in _lake_capture("start", "soyt")
+    assert counts(town.load()) == (1, 0, 0)
+
+
+def _lake_capture(*arguments: str) -> str:
+    done = CliRunner().invoke(commands.capture_app, arguments)
+    assert done.exit_code == 0, done.output
+    return done.output
