@@ -38,31 +38,17 @@ hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 HOME = Path(__file__).resolve().parents[1]
 _KINDS = ("unit", "integration", "e2e", "chaos")
-_LONG = (
-    "e2e/test_demo.py",
-    "integration/warehouse/test_mobility_marts.py",
-    "integration/contracts/test_evolution.py",
-    "chaos/test_flood_night.py",
-    "integration/warehouse/test_dbt_build.py",
-    "integration/publishing/test_erasure.py",
-    "integration/quality/test_gate.py",
-)
-"""What two workers begin with: a long file that one of them takes last leaves the other without work."""
 # A test run may be told where downloads are and which running installation to use; nothing else.
 _KEPT = {"LAKE_DIST", "LAKE_CACHE", "LAKE_TEST_STATE"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test by the first folder below tests/, and run the quick ones first; of several workers each takes
-    the long ones first."""
+    """Mark every test by the first folder below tests/, and run the quick ones first."""
     kinds = {item: item.path.relative_to(HOME / "tests").parts[0] for item in items}
     for item, kind in kinds.items():
         if kind in _KINDS:
             item.add_marker(kind)
     items.sort(key=lambda item: _KINDS.index(kinds[item]) if kinds[item] in _KINDS else len(_KINDS))
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        files = {item: item.path.relative_to(HOME / "tests").as_posix() for item in items}
-        items.sort(key=lambda item: _LONG.index(files[item]) if files[item] in _LONG else len(_LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)
