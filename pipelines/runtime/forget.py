@@ -10,7 +10,7 @@ from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
 from pipelines.runtime.trino import PLATFORM_USER, execute_at
 
 _NEEDED = ("kafka", "flink", "spark", "trino")
-_REMEMBERED = ("jobs", "landing", "gateway", "dlt", "replay", "services", "desk")
+_REMEMBERED = ("jobs", "landing", "gateway", "dlt", "replay", "services", "desk", "erasures")
 """Folders of the state that keep something by namespace. What stayed would be taken up by a namespace of the same name:
 a job would go on from the old checkpoint in new topics, a sector table from the old cursor."""
 
