@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from golden_files import golden_in
 
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
@@ -52,16 +52,8 @@ def changed(registry: Registry) -> Change:
 
 @pytest.fixture(scope="session")
 def golden() -> Callable[[str, str], None]:
-    """``golden(name, text)``: the text is that of the golden file; ``UPDATE_GOLDEN=1 pytest …`` rewrites it."""
-
-    def compare(name: str, text: str) -> None:
-        path = Path(__file__).parent / "golden" / name
-        if os.environ.get("UPDATE_GOLDEN"):
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        assert path.read_text(encoding="utf-8") == text, f"{name} changed; read the difference, then UPDATE_GOLDEN=1"
-
-    return compare
+    """Compare with the golden files of this folder."""
+    return golden_in(Path(__file__).parent)
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from golden_files import golden_in
 
 from pipelines.contracts.sources import SectorSource
 from pipelines.ingestion.access import Access
@@ -22,16 +22,8 @@ URIS = {
 
 @pytest.fixture(scope="session")
 def golden() -> Callable[[str, str], None]:
-    """``golden(name, text)``: the text is that of the golden file; ``UPDATE_GOLDEN=1 pytest …`` rewrites it."""
-
-    def compare(name: str, text: str) -> None:
-        path = Path(__file__).parent / "golden" / name
-        if os.environ.get("UPDATE_GOLDEN"):
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        assert path.read_text(encoding="utf-8") == text, f"{name} changed; read the difference, then UPDATE_GOLDEN=1"
-
-    return compare
+    """Compare with the golden files of this folder."""
+    return golden_in(Path(__file__).parent)
 
 
 @pytest.fixture(scope="session")
