@@ -19,6 +19,7 @@ from pipelines.gateway.intake import Gateway
 from pipelines.gateway.normalise import utc_text
 from pipelines.gateway.publisher import Publisher
 from pipelines.landing.arrow import kernels as pc
+from pipelines.runtime.delta import arrow_table
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
@@ -64,7 +65,7 @@ def newest_reading(settings: Settings, registry: Registry) -> datetime:
     path = str(settings.table_path("silver", "river_stage"))
     if DeltaTable.is_deltatable(path):
         stations = sorted(inputs_of(registry))
-        table = DeltaTable(path).to_pyarrow_table(columns=["observed_at"], filters=[("station_id", "in", stations)])
+        table = arrow_table(DeltaTable(path), columns=["observed_at"], filters=[("station_id", "in", stations)])
         newest: datetime | None = pc.max(table["observed_at"]).as_py()
         if newest is not None:
             return newest

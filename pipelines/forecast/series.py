@@ -20,6 +20,7 @@ from deltalake import DeltaTable
 from pipelines.forecast import STEP, STEPS_PER_HOUR
 from pipelines.landing.arrow import bools, integers, keep
 from pipelines.landing.arrow import kernels as pc
+from pipelines.runtime.delta import arrow_table
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
@@ -102,7 +103,8 @@ def _rows(
             f"The namespace {settings.namespace} has no table silver.{table}.",
             "Apply the contracts and start the jobs: lake start.",
         )
-    rows = DeltaTable(path).to_pyarrow_table(
+    rows = arrow_table(
+        DeltaTable(path),
         columns=[entity, "observed_at", measure, "received_at", "origin"],
         filters=[
             (entity, "in", sorted(wanted)),

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from pipelines.contracts.targets.delta import PROPERTIES
 from pipelines.forecast.model import Band, Input, StationModel, Windows
+from pipelines.runtime.delta import arrow_table
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
@@ -158,5 +159,5 @@ def _rows(settings: Settings) -> list[dict[str, Any]]:
     path = str(settings.table_path("catalog", TABLE))
     if not DeltaTable.is_deltatable(path):
         return []
-    rows: list[dict[str, Any]] = DeltaTable(path).to_pyarrow_table().to_pylist()
+    rows: list[dict[str, Any]] = arrow_table(DeltaTable(path)).to_pylist()
     return rows

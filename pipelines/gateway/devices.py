@@ -18,6 +18,7 @@ from deltalake import DeltaTable
 
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
+from pipelines.runtime.delta import arrow_table
 from pipelines.runtime.settings import Settings
 
 _SHOWN = 10
@@ -122,7 +123,7 @@ def _from_table(path: Path, name: str, key: str, before: Register | None) -> Reg
     version = int(table.version())
     if before is not None and before.name == name and before.version == version:
         return before
-    ids = pc.unique(table.to_pyarrow_table(columns=[key])[key]).drop_null().to_pylist()
+    ids = pc.unique(arrow_table(table, columns=[key])[key]).drop_null().to_pylist()
     # An empty table is one that has not been loaded: it knows nobody, and checks nobody.
     return Register(name, {str(device): {} for device in ids} or None, version)
 

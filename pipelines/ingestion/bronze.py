@@ -29,6 +29,7 @@ from pipelines.landing.arrow import Column, integers, keep, nulls, repeat
 from pipelines.landing.arrow import kernels as pc
 from pipelines.landing.sink import Sink
 from pipelines.landing.tables import bronze_spec
+from pipelines.runtime.delta import arrow_dataset
 from pipelines.runtime.settings import Settings
 
 BATCH_ROWS = 50_000
@@ -186,7 +187,7 @@ class Bronze:
     def unapplied(self, start: int) -> Iterator[Batch]:
         """The rows from raw offset `start` on, as batches for :func:`pipelines.landing.apply.apply`, in order."""
         end = self.end
-        source = self.sink.table.to_pyarrow_dataset()
+        source = arrow_dataset(self.sink.table)
         offset = pads.field("raw_offset")
         own = [field.name for field in self.dataset.fields]
         wanted = [*own, ORIGIN, RECEIVED_AT, "raw_partition", "raw_offset", system.OPERATION]

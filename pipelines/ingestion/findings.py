@@ -23,6 +23,7 @@ from pipelines.ingestion.judge import TooManyDeleted, TooManyRefused
 from pipelines.ingestion.trouble import SourceChanged, WrongCredentials
 from pipelines.landing.spec import TableSpec
 from pipelines.landing.tables import ensure_table
+from pipelines.runtime.delta import arrow_dataset
 from pipelines.runtime.settings import Settings
 
 NEW_COLUMN = "new_column"
@@ -125,7 +126,7 @@ def standing(settings: Settings, dataset: str | None = None) -> list[Standing]:
     if not DeltaTable.is_deltatable(str(settings.table_path("quality", "finding"))):
         return []
     condition = None if dataset is None else pads.field("dataset") == dataset
-    rows = _table(settings).to_pyarrow_dataset().to_table(filter=condition).sort_by("found_at").to_pylist()
+    rows = arrow_dataset(_table(settings)).to_table(filter=condition).sort_by("found_at").to_pylist()
     newest: dict[tuple[str, str, str], Standing] = {}
     for row in rows:
         place = (row["dataset"], row["kind"], row["subject"])

@@ -20,6 +20,7 @@ from pipelines.landing.arrow import bools, keep
 from pipelines.landing.arrow import kernels as pc
 from pipelines.landing.spec import TableSpec
 from pipelines.landing.tables import ensure_table
+from pipelines.runtime.delta import arrow_dataset
 from pipelines.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def finished_load(settings: Settings, dataset: Dataset, run_id: str) -> LoadRun 
 def last_comparison(settings: Settings, dataset: Dataset) -> datetime | None:
     """Return when the newest good load began (UTC) that compared all keys; None when none did."""
     condition = (pads.field("dataset") == dataset.id) & (pads.field("status") == OK)
-    runs = open_runs(settings).to_pyarrow_dataset().to_table(["started_at", "keys_compared"], filter=condition)
+    runs = arrow_dataset(open_runs(settings)).to_table(["started_at", "keys_compared"], filter=condition)
     # Not by the filter: the log says of a file from before the column that it has no NULL there.
     began = keep(runs, bools(pc.is_valid(runs["keys_compared"])))["started_at"]
     newest: datetime | None = pc.max(began).as_py()
@@ -121,7 +122,7 @@ def last_loads(settings: Settings) -> Mapping[str, LastLoad]:
     if not DeltaTable.is_deltatable(path):
         return {}
     columns = ["dataset", "started_at", "status", "error"]
-    rows = DeltaTable(path).to_pyarrow_dataset().to_table(columns).sort_by("started_at")
+    rows = arrow_dataset(DeltaTable(path)).to_table(columns).sort_by("started_at")
     found: dict[str, LastLoad] = {}
     for dataset, at, status, error in zip(*(rows[name].to_pylist() for name in columns), strict=True):
         good_at = at if status == OK else found[dataset].good_at if dataset in found else None
@@ -132,7 +133,7 @@ def last_loads(settings: Settings) -> Mapping[str, LastLoad]:
 def _newest(settings: Settings, condition: pads.Expression) -> LoadRun | None:
     if not (settings.table_path("quality", "load_run") / "_delta_log").is_dir():
         return None
-    found = open_runs(settings).to_pyarrow_dataset().to_table(filter=condition)
+    found = arrow_dataset(open_runs(settings)).to_table(filter=condition)
     if not found.num_rows:
         return None
     row: dict[str, Any] = found.sort_by([("started_at", "descending")]).slice(0, 1).to_pylist()[0]

@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow.dataset as pads
 from deltalake import DeltaTable
@@ -13,6 +14,7 @@ from deltalake import DeltaTable
 from pipelines.contracts.model import Dataset
 from pipelines.gateway.objects import open_store
 from pipelines.ingestion.protect import UNKNOWN
+from pipelines.runtime.delta import arrow_dataset
 from pipelines.runtime.settings import Settings
 
 _LOOKED_AT = 5_000
@@ -38,11 +40,12 @@ def unknown_columns(settings: Settings, dataset: Dataset) -> list[UnknownColumn]
     path = str(settings.table_path("bronze", dataset.id))
     if not DeltaTable.is_deltatable(path):
         return []
-    rows = DeltaTable(path).to_pyarrow_dataset()
+    rows = arrow_dataset(DeltaTable(path))
     if UNKNOWN not in rows.schema.names:
         return []
-    sealed = rows.to_table([UNKNOWN, "raw_offset"], filter=pads.field(UNKNOWN).is_valid())
-    newest = sealed.sort_by([("raw_offset", "descending")])[UNKNOWN].slice(0, _LOOKED_AT).to_pylist()
+    held: Any = pads.field(UNKNOWN).is_valid()
+    sealed = rows.to_table([UNKNOWN, "raw_offset"], filter=held)
+    newest: list[Any] = sealed.sort_by([("raw_offset", "descending")])[UNKNOWN].slice(0, _LOOKED_AT).to_pylist()
     cipher = open_store(settings).cipher
     found: Mapping[str, list[str]] = defaultdict(list)
     for text in newest:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
 from pipelines.contracts.targets.delta import PROPERTIES
+from pipelines.runtime.delta import arrow_table
 from pipelines.runtime.settings import Settings
 
 
@@ -35,5 +36,5 @@ def read(settings: Settings, layer: str, name: str) -> list[dict[str, Any]]:
     path = str(settings.table_path(layer, name))
     if not DeltaTable.is_deltatable(path):
         return []
-    rows: list[dict[str, Any]] = DeltaTable(path).to_pyarrow_table().to_pylist()
+    rows: list[dict[str, Any]] = arrow_table(DeltaTable(path)).to_pylist()
     return rows

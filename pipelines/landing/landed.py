@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from pipelines.contracts.model import Dataset
 from pipelines.landing.arrow import Bools, Int64s, UInt64s, hashes, integers, take
 from pipelines.landing.resolve import group_ids
+from pipelines.runtime.delta import arrow_dataset
 
 SCANNED_PARTITIONS = 8
 """At start only the newest partitions are read; an older row of an entity lies below all of them in any case."""
@@ -74,7 +75,7 @@ class LandedMaxima:
                 predicate = [(str(dataset.partition), ">=", days[-SCANNED_PARTITIONS])]
                 floor = int(np.datetime64(days[-SCANNED_PARTITIONS], "us").astype(np.int64))
         landed = cls(dataset, floor)
-        source = table.to_pyarrow_dataset(file_pruning_predicate=predicate)
+        source = arrow_dataset(table, pruned_by=predicate)
         columns = [*landed._entity, landed._time]
         for part in source.to_batches(columns=columns):
             landed.remember(pa.Table.from_batches([part]))
@@ -142,7 +143,7 @@ class KnownKeys:
     def read(cls, dataset: Dataset, table: DeltaTable) -> KnownKeys:
         """Read the key columns of the whole table."""
         landed = cls(dataset)
-        batches = table.to_pyarrow_dataset().to_batches(columns=landed._key)
+        batches = arrow_dataset(table).to_batches(columns=landed._key)
         found = [landed._hash(pa.Table.from_batches([batch])) for batch in batches]
         landed._hashes = _distinct(np.concatenate([landed._hashes, *found]))
         return landed

@@ -24,6 +24,7 @@ from pipelines.landing.broker import Range
 from pipelines.landing.retired import Retired, closed, records
 from pipelines.landing.sink import METADATA_KEY
 from pipelines.landing.tables import OUTCOME
+from pipelines.runtime.delta import arrow_dataset
 from pipelines.runtime.settings import Settings
 
 _LOOK_BACK = 200
@@ -205,7 +206,7 @@ def _view(db: duckdb.DuckDBPyConnection, name: str, table: DeltaTable | None, co
         db.execute(f"CREATE TABLE {name} AS SELECT {empty} WHERE FALSE")
         return
     predicate = [("dataset", "=", dataset_id)] if dataset_id else None
-    source = table.to_pyarrow_dataset(file_pruning_predicate=predicate)
+    source = arrow_dataset(table, pruned_by=predicate)
     db.register(f"{name}_files", source)
     where = " WHERE dataset = ?" if dataset_id else ""
     db.execute(f"CREATE TABLE {name} AS SELECT {columns} FROM {name}_files{where}", [dataset_id] if dataset_id else [])

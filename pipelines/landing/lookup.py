@@ -22,6 +22,7 @@ from pyarrow.fs import LocalFileSystem
 from pipelines.landing.arrow import Bools, Column, Int64s, bools, keep, take
 from pipelines.landing.arrow import kernels as pc
 from pipelines.landing.resolve import group_ids
+from pipelines.runtime.delta import arrow_dataset
 
 _MILLISECOND = 1000
 """The log cuts instants to milliseconds: the greatest value of a file may lie so many µs above what is said."""
@@ -108,7 +109,7 @@ def scan_keys(table: DeltaTable, key: Sequence[str]) -> Iterator[pa.Table]:
     """The keys of all rows, in parts; no other column is read."""
     names = list(key)
     schema = pa.schema(pa.schema(table.schema()).field(name) for name in names)
-    batches: Any = table.scan(columns=names) if not_plain(table) else table.to_pyarrow_dataset().to_batches(names)
+    batches: Any = table.scan(columns=names) if not_plain(table) else arrow_dataset(table).to_batches(names)
     for batch in batches:
         yield pa.table(batch).select(names).cast(schema)
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
 from pipelines.contracts.targets.delta import PROPERTIES
+from pipelines.runtime.delta import arrow_table
 
 
 def write_whole(path: Path, wanted: pa.Table, *, name: str, description: str) -> int:
@@ -40,7 +41,7 @@ def _is_current(path: str, wanted: pa.Table) -> bool:
     schema = pa.schema(stored.schema().to_arrow())
     if not _plain(schema).equals(_plain(wanted.schema)) or _comments(schema) != _comments(wanted.schema):
         return False
-    found = stored.to_pyarrow_table().cast(wanted.schema)
+    found = arrow_table(stored).cast(wanted.schema)
     return _sorted(found) == _sorted(wanted)
 
 

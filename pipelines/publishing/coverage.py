@@ -25,6 +25,7 @@ from pipelines.publishing import ledger
 from pipelines.publishing.catalog import inputs_of, kind_of
 from pipelines.quality import store
 from pipelines.quality.model import GOOD, Verdict
+from pipelines.runtime.delta import arrow_dataset, arrow_table
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 from pipelines.warehouse.manifest import affected_marts
@@ -194,8 +195,9 @@ class _Lake:
         path = str(self.settings.table_path("quality", "load_run"))
         if not DeltaTable.is_deltatable(path):
             return {}
-        finished = DeltaTable(path).to_pyarrow_dataset().to_table(["dataset"], filter=pads.field("status") == OK)
-        return {row["values"]: row["counts"] for row in pc.value_counts(finished["dataset"]).to_pylist()}
+        finished = arrow_dataset(DeltaTable(path)).to_table(["dataset"], filter=pads.field("status") == OK)
+        counted: Any = pc.value_counts(finished["dataset"])
+        return {row["values"]: row["counts"] for row in counted.to_pylist()}
 
     @cached_property
     def _verdicts(self) -> Mapping[tuple[str, str], Sequence[Verdict]]:
@@ -242,7 +244,7 @@ class _Lake:
         path = str(self.settings.table_path("catalog", "dataset"))
         if not DeltaTable.is_deltatable(path):
             return {}
-        rows = DeltaTable(path).to_pyarrow_table(columns=["id", "version"]).to_pylist()
+        rows = arrow_table(DeltaTable(path), columns=["id", "version"]).to_pylist()
         return {row["id"]: row["version"] for row in rows}
 
     @cached_property
@@ -269,7 +271,7 @@ def _row_count(table: DeltaTable) -> int:
         return 0
     known = actions["num_records"] if "num_records" in actions.column_names else None
     if known is None or known.null_count:
-        return int(table.to_pyarrow_dataset().count_rows())
+        return int(arrow_dataset(table).count_rows())
     return int(pc.sum(known).as_py())
 
 

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from pipelines.contracts.targets.delta import PROPERTIES
 from pipelines.quality.model import GOOD, Decision, RuleResult, Verdict
+from pipelines.runtime.delta import arrow_table
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
@@ -94,7 +95,7 @@ def read(settings: Settings, name: str, filters: Sequence[tuple[str, str, Any]] 
     path = str(settings.table_path("quality", name))
     if not DeltaTable.is_deltatable(path):
         return []
-    table = DeltaTable(path).to_pyarrow_table(filters=list(filters) or None)
+    table = arrow_table(DeltaTable(path), filters=list(filters) or None)
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 

@@ -24,6 +24,7 @@ from pipelines.contracts.system import MARKER_KEY
 from pipelines.gateway.objects import ObjectStore
 from pipelines.landing import journal
 from pipelines.landing.tables import DEAD_LETTER
+from pipelines.runtime.delta import arrow_dataset, arrow_table
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
@@ -117,7 +118,7 @@ def letters(
     if not DeltaTable.is_deltatable(path):
         return []
     columns = ["dataset", "raw_topic", "raw_partition", "raw_offset", "received_at", "reason", "detail"]
-    found = DeltaTable(path).to_pyarrow_dataset().to_table(columns, filter=_filter(dataset, reason, since, places))
+    found = arrow_dataset(DeltaTable(path)).to_table(columns, filter=_filter(dataset, reason, since, places))
     with duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")
         db.register("letter", found)
@@ -149,7 +150,7 @@ def _filter(dataset: str | None, reason: str | None, since: datetime | None, pla
 
 def _resent(settings: Settings) -> pa.Table:
     path = str(settings.table_path("quality", RESENT))
-    return DeltaTable(path).to_pyarrow_table() if DeltaTable.is_deltatable(path) else RESENT_SCHEMA.empty_table()
+    return arrow_table(DeltaTable(path)) if DeltaTable.is_deltatable(path) else RESENT_SCHEMA.empty_table()
 
 
 def note_resent(settings: Settings, rows: Sequence[dict[str, Any]]) -> None:
@@ -193,7 +194,7 @@ def _bronze(settings: Settings, dataset: Dataset, wanted: Any) -> Iterator[Kept]
     path = str(settings.table_path("bronze", dataset.id))
     if not DeltaTable.is_deltatable(path):
         return
-    table = DeltaTable(path).to_pyarrow_dataset().to_table(list(_BRONZE), filter=wanted)
+    table = arrow_dataset(DeltaTable(path)).to_table(list(_BRONZE), filter=wanted)
     table = table.sort_by([("raw_partition", "ascending"), ("raw_offset", "ascending")])
     for batch in table.to_batches(max_chunksize=10_000):
         for partition, offset, received_at, key, source, payload in zip(
@@ -215,7 +216,7 @@ def _from_letter(settings: Settings, dataset: Dataset, store: ObjectStore, place
     columns = ["received_at", "payload", "raw_topic"]
     found: list[dict[str, Any]] = []
     if DeltaTable.is_deltatable(path):
-        found = DeltaTable(path).to_pyarrow_dataset().to_table(columns, filter=wanted).to_pylist()
+        found = arrow_dataset(DeltaTable(path)).to_table(columns, filter=wanted).to_pylist()
     # A letter of a clean topic has the place of that topic: its bytes are not what a sender sent.
     rows = [row for row in found if ".raw." in row["raw_topic"]]
     if not rows:

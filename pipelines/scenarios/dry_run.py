@@ -25,6 +25,7 @@ from pipelines.contracts.scenario import Scenario
 from pipelines.contracts.scenario_places import lag
 from pipelines.contracts.targets.delta import arrow_schema
 from pipelines.contracts.targets.scenario_rule import compile_rule
+from pipelines.runtime.delta import arrow_dataset
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.java import NEVER_OPTIMISING, java_home_17
 from pipelines.runtime.servers.flink import lib_jars
@@ -117,7 +118,7 @@ def _write_facts(
             if table is None:
                 counts[name] = 0
                 continue
-            db.register(f"silver_{name}", table.to_pyarrow_dataset())
+            db.register(f"silver_{name}", arrow_dataset(table))
             select = _select(scenario, dataset, begin, end)
             counts[name] = db.sql(f"SELECT count(*) FROM ({select})").fetchall()[0][0]
             selects.append(select)
@@ -177,7 +178,7 @@ def _no_facts(
             continue
         event = double_quote(str(dataset.event_time))
         with duckdb.connect(config=_NO_EXTENSIONS) as db:
-            db.register("silver", table.to_pyarrow_dataset())
+            db.register("silver", arrow_dataset(table))
             low, high = db.sql(
                 f"SELECT {_instant(f'min({event})')}, {_instant(f'max({event})')} FROM silver"
             ).fetchall()[0]

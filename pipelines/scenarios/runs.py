@@ -12,6 +12,7 @@ from deltalake import DeltaTable
 
 from pipelines.contracts.registry import Registry
 from pipelines.runtime import kafka
+from pipelines.runtime.delta import arrow_dataset
 from pipelines.runtime.errors import LakeError, ServiceError
 from pipelines.runtime.settings import Settings
 
@@ -46,7 +47,7 @@ def _rows(settings: Settings, dataset: str, conditions: list[pads.Expression]) -
     chosen: pads.Expression | None = None
     for condition in conditions:
         chosen = condition if chosen is None else chosen & condition
-    found: Found = DeltaTable(path).to_pyarrow_dataset().to_table(filter=chosen).to_pylist()
+    found: Found = arrow_dataset(DeltaTable(path)).to_table(filter=chosen).to_pylist()
     return found
 
 

@@ -26,6 +26,7 @@ from pipelines.contracts.names import double_quote, literal
 from pipelines.contracts.registry import Registry
 from pipelines.contracts.validators import PERSONAL_DAYS
 from pipelines.landing.tables import DEAD_LETTER, OUTCOME, QUARANTINE
+from pipelines.runtime.delta import arrow_dataset
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
@@ -233,7 +234,7 @@ def look(rule: Rule, table: DeltaTable) -> Due:
     read. A table in which nothing is due costs a look at its log.
     """
     wanted = expression(rule.terms)
-    source = table.to_pyarrow_dataset()
+    source = arrow_dataset(table)
     touched = {fragment.path for fragment in source.get_fragments(filter=wanted)}
     rows = source.count_rows(filter=wanted) if touched else 0
     if not rows:
@@ -244,7 +245,7 @@ def look(rule: Rule, table: DeltaTable) -> Due:
 
 def floors(rule: Rule, table: DeltaTable) -> dict[int, int]:
     """Raw partition → the offset after the last one that the rule takes out of bronze."""
-    places = table.to_pyarrow_dataset().to_table(["raw_partition", "raw_offset"], filter=expression(rule.terms))
+    places = arrow_dataset(table).to_table(["raw_partition", "raw_offset"], filter=expression(rule.terms))
     return floors_of(places)
 
 

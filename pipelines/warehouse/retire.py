@@ -38,6 +38,7 @@ from pipelines.landing.lookup import on_disk
 from pipelines.landing.removal import NotRemoved, Removal, ask, committed, is_answered, remove, withdraw
 from pipelines.landing.retired import Retired, closed, open_plans, record, records
 from pipelines.landing.tables import DEAD_LETTER, OUTCOME
+from pipelines.runtime.delta import arrow_dataset
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
 from pipelines.warehouse.retention import (
@@ -390,7 +391,7 @@ def _named(settings: Settings, store: ObjectStore, dataset: str) -> set[str]:
         return set()
     wanted = (pads.field("dataset") == dataset) & pads.field("reason").isin(list(REFUSALS))
     found = set()
-    for text in table.to_pyarrow_dataset().to_table(["payload"], filter=wanted)["payload"].to_pylist():
+    for text in arrow_dataset(table).to_table(["payload"], filter=wanted)["payload"].to_pylist():
         if text is None:
             continue
         data = text.encode("ascii")

@@ -20,6 +20,7 @@ from pipelines.gateway.publisher import Publisher
 from pipelines.publishing.cap import register
 from pipelines.publishing.cap.message import NAMESPACE
 from pipelines.publishing.cap.register import Entry
+from pipelines.runtime.delta import arrow_table
 from pipelines.runtime.services import endpoints
 from pipelines.runtime.settings import Settings
 
@@ -72,9 +73,9 @@ def rows(entry: Entry) -> Iterator[Mapping[str, Any]]:
 def undelivered(settings: Settings) -> tuple[Entry, ...]:
     """The messages of the register that are no drafts and not in silver, oldest first."""
     path = str(settings.table_path("silver", DATASET))
-    there: set[str] = set()
+    there: set[Any] = set()
     if DeltaTable.is_deltatable(path):
-        table = DeltaTable(path).to_pyarrow_table(columns=["cap_identifier"])
+        table = arrow_table(DeltaTable(path), columns=["cap_identifier"])
         there = set(table["cap_identifier"].unique().to_pylist())
     return tuple(
         entry

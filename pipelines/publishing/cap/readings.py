@@ -15,6 +15,7 @@ from pipelines.contracts.registry import Registry
 from pipelines.publishing.cap.requests import CANCELLED, REQUESTED, Outcome, Run
 from pipelines.publishing.cap.situations import Transition
 from pipelines.publishing.freshness import newest
+from pipelines.runtime.delta import arrow_table
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 
@@ -46,7 +47,8 @@ def read_alarms(settings: Settings) -> Alarms:
     Raises:
         LakeError: the namespace has no such tables.
     """
-    alerts = _open(settings, _ALARMS).to_pyarrow_table(
+    alerts = arrow_table(
+        _open(settings, _ALARMS),
         columns=[
             "station_id",
             "transition",
@@ -76,7 +78,8 @@ def read_alarms(settings: Settings) -> Alarms:
     if not stations:
         return Alarms(())
     since = (max(transition.at for transition in transitions) - _HISTORY).date()
-    readings = _open(settings, "river_stage").to_pyarrow_table(
+    readings = arrow_table(
+        _open(settings, "river_stage"),
         columns=["station_id", "observed_at", "stage_m", "received_at"],
         filters=[
             ("station_id", "in", stations),
@@ -114,7 +117,8 @@ def read_requests(settings: Settings, registry: Registry) -> Requests:
     if not DeltaTable.is_deltatable(path):
         return Requests()
     answered = {scenario.id for scenario in registry.scenarios if scenario.datasets == (_ALARMS,)}
-    rows = DeltaTable(path).to_pyarrow_table(
+    rows = arrow_table(
+        DeltaTable(path),
         columns=[
             "outcome_id",
             "run_id",
@@ -150,7 +154,8 @@ def read_requests(settings: Settings, registry: Registry) -> Requests:
     )
     if not outcomes:
         return Requests()
-    found = _open(settings, "scenario_run_v2").to_pyarrow_table(
+    found = arrow_table(
+        _open(settings, "scenario_run_v2"),
         columns=["run_id", "scope_kind", "end_reason"],
         filters=[("run_id", "in", sorted({outcome.run_id for outcome in outcomes}))],
     )

@@ -30,6 +30,7 @@ from pipelines.landing.arrow import Bools, UInt64s, bools, keep
 from pipelines.landing.arrow import kernels as pc
 from pipelines.landing.erased import goes_whole, hashes_of_person, identity_columns, personal_fields, record_hashes
 from pipelines.landing.tables import DEAD_LETTER, QUARANTINE
+from pipelines.runtime.delta import arrow_dataset
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
 from pipelines.warehouse.retention import opened
@@ -121,7 +122,7 @@ class _Search:
             return
         names = dict.fromkeys((*identity_columns(self.dataset), *personal_fields(self.dataset), *PLACE))
         also = [system.OPERATION] if layer == "bronze" else []
-        for batch in table.to_pyarrow_dataset().to_batches(columns=[*names, *also]):
+        for batch in arrow_dataset(table).to_batches(columns=[*names, *also]):
             rows = pa.Table.from_batches([batch])
             if also:
                 rows = keep(rows, ~bools(pc.equal(rows[system.OPERATION], system.ERASED)))
@@ -149,7 +150,7 @@ class _Search:
         found: set[Place] = set()
         if table is None:
             return found
-        for batch in table.to_pyarrow_dataset().to_batches(columns=["payload", *PLACE]):
+        for batch in arrow_dataset(table).to_batches(columns=["payload", *PLACE]):
             rows = pa.Table.from_batches([batch])
             hit = np.zeros(rows.num_rows, dtype=bool)
             for token in self.tokens:
@@ -164,7 +165,7 @@ class _Search:
         opened_table = opened(self.settings, f"quality.{table}")
         if opened_table is None:
             return set()
-        source = opened_table.to_pyarrow_dataset()
+        source = arrow_dataset(opened_table)
         rows = source.to_table([column, *PLACE], filter=pads.field("dataset") == self.dataset.id)
         found = set()
         for text, partition, offset in zip(*(rows[name].to_pylist() for name in (column, *PLACE)), strict=True):

@@ -32,10 +32,7 @@ def step(name):
     if name == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
 result = ingest(settings, load_registry(settings.home / "schemas").only("demo"), "med_price", sys.argv[1], step=step)
-print("INSERTED", result.inserted, flush=True)
-# Arrow's threads may still be closing the files of delta-rs, for which they need the interpreter: one that is ending
-# meanwhile aborts the process. What these tests ask is what was loaded.
-os._exit(0)
+print("INSERTED", result.inserted)
 """
 
 
