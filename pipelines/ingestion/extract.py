@@ -139,7 +139,8 @@ def _pipeline(settings: Settings, dataset: Dataset, sink: _Sink) -> dlt.Pipeline
 
 
 def _configure(settings: Settings) -> None:
-    """Tell dlt to phone nobody, to keep no loaded data, and to leave retries and secrets to us.
+    """Tell dlt to phone nobody, to keep no loaded data, to ask our sink for no state, and to leave retries and secrets
+    to us.
 
     It reads its options from the environment when it is first imported: Airflow's metadata database would be opened
     as a source of secrets, and a file made in the home folder.
@@ -148,6 +149,7 @@ def _configure(settings: Settings) -> None:
         RUNTIME__DLTHUB_TELEMETRY="false",
         RUNTIME__LOG_LEVEL="CRITICAL",
         PROVIDERS__ENABLE_AIRFLOW_SECRETS="false",
+        RESTORE_FROM_DESTINATION="false",
         LOAD__DELETE_COMPLETED_JOBS="true",
         LOAD__RAISE_ON_MAX_RETRIES="1",
         DLT_DATA_DIR=str(settings.state / "dlt"),
