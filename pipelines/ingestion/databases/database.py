@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from pipelines.ingestion.access import Access
 from pipelines.ingestion.databases.dialect import Dialect, Mark, Piece
@@ -135,6 +136,28 @@ class Database(ABC):
     @abstractmethod
     def close(self) -> None:
         """End the snapshot and the connections."""
+
+    @contextmanager
+    def _asking(self, table: Table) -> Iterator[None]:
+        """Around one short question about `table`; what goes wrong ends the session and is said in our words."""
+        self._check_open()
+        try:
+            yield
+        except Exception as error:
+            self._ended = True
+            raise self._error(error, table) from error
+
+    def _statements(
+        self, table: Table, columns: tuple[str, ...], cursor: str | None, since: Mark | None, parts: Sequence[Piece]
+    ) -> list[sa.Select[Any]]:
+        """What reads each part of a table; only a read in one part has an order."""
+        is_ordered = len(parts) == 1
+        return [
+            self.dialect.read(
+                table, columns, cursor=cursor, since=since, zone=self.zone, ordered=is_ordered, piece=part
+            )
+            for part in parts
+        ]
 
     @abstractmethod
     def _rows(self, statement: Any, table: Table) -> Array:

@@ -19,7 +19,7 @@ from pipelines.ingestion.access import Access
 from pipelines.ingestion.connections import Connection
 from pipelines.ingestion.databases.database import Database, pieces
 from pipelines.ingestion.databases.dialect import Dialect, Mark, Piece, Query
-from pipelines.ingestion.databases.stream import Batches, Reader
+from pipelines.ingestion.databases.stream import Batches, Reader, taken
 from pipelines.ingestion.databases.table import Column, Table
 from pipelines.ingestion.trouble import Kind, Trouble
 from pipelines.landing.arrow import Column as Array
@@ -45,6 +45,10 @@ class GenericDialect(Dialect):
     """What an error's number means; any other is Kind.OTHER."""
     begin: ClassVar[str]
     """The statement that takes the snapshot."""
+    catalogue_columns: ClassVar[str]
+    """As :meth:`Dialect.columns_of`, with the parameters `:schema` (may be NULL) and `:table_name`."""
+    catalogue_estimate: ClassVar[str]
+    """As :meth:`Dialect.estimate_of`, with the same parameters."""
     version: ClassVar[str] = ""
     """A statement that gives the server's version, where the session depends on it."""
 
@@ -79,6 +83,18 @@ class GenericDialect(Dialect):
     def snapshot_place(self, version: str) -> str:
         """A statement whose equal answers in two sessions prove that both see the same state; empty: none does."""
         return ""
+
+    def columns_of(self, schema: str | None, table: str) -> Query:
+        """From the database's own catalogue."""
+        return self.about(self.catalogue_columns, schema, table)
+
+    def estimate_of(self, schema: str | None, table: str) -> Query:
+        """From the database's own catalogue."""
+        return self.about(self.catalogue_estimate, schema, table)
+
+    def about(self, query: str, schema: str | None, table: str) -> sa.TextClause:
+        """A query of the catalogue about one table or view."""
+        return sa.text(query.strip()).bindparams(schema=schema, table_name=table)
 
     def url(self, connection: Connection) -> sa.URL:
         """The address with the sign-in."""
@@ -250,27 +266,15 @@ class GenericDatabase(Database):
         return pa.array([None if row["c0"] is None else str(row["c0"]) for row in rows], pa.string())
 
     def _query(self, statement: Any, table: Table) -> list[dict[str, Any]]:
-        self._check_open()
-        try:
-            return [
-                {name.lower(): value for name, value in row.items()}
-                for row in self._sessions[0].execute(statement).mappings()
-            ]
-        except Exception as error:
-            self._ended = True
-            raise self._error(error, table) from error
+        with self._asking(table):
+            rows = self._sessions[0].execute(statement).mappings()
+            return [{name.lower(): value for name, value in row.items()} for row in rows]
 
     def _readers(
         self, table: Table, columns: tuple[str, ...], cursor: str | None, since: Mark | None, split: int
     ) -> Sequence[Reader]:
         parts = self._pieces(table, split)
-        statements = [
-            self.dialect.read(
-                table, columns, cursor=cursor, since=since, zone=self.zone, ordered=len(parts) == 1, piece=part
-            )
-            for part in parts
-        ]
-        queue = deque(statements)
+        queue = deque(self._statements(table, columns, cursor, since, parts))
         return [_reader(session, queue) for session in self._sessions[: min(split, len(parts))]]
 
     def _pieces(self, table: Table, split: int) -> Sequence[Piece]:
@@ -301,11 +305,7 @@ def _reader(session: sa.Connection, statements: deque[sa.Select[Any]]) -> Reader
     """Reads the next piece as long as there is one."""
 
     def read() -> Batches:
-        while statements:
-            try:
-                statement = statements.popleft()
-            except IndexError:
-                return
+        for statement in taken(statements):
             result = session.execution_options(yield_per=_FETCH_ROWS).execute(statement)
             names = list(result.keys())
             for rows in result.partitions():

@@ -23,6 +23,7 @@ from pipelines.runtime.errors import LakeError
 _TLS_MODES = ("verify-full", "verify-ca", "required", "disabled")
 """From the host's certificate and name are checked to nothing is; the first counts where extras name a certificate."""
 _WHOLE = ("tinyint", "smallint", "mediumint", "int", "bigint")
+# With signs, widths of one, and decimal places.
 _COLUMNS = """
 select column_name as name,
     case when column_type like 'tinyint(1)%' then 'tinyint(1)' when column_type = 'bit(1)' then 'bit(1)'
@@ -30,12 +31,13 @@ select column_name as name,
         else data_type end as type,
     is_nullable as nullable, numeric_scale as scale
 from information_schema.columns
-where table_schema = coalesce(:schema, database()) and table_name = :table
+where table_schema = coalesce(:schema, database()) and table_name = :table_name
 order by ordinal_position
 """
+# What InnoDB believes.
 _ESTIMATE = """
 select table_rows as c0 from information_schema.tables
-where table_schema = coalesce(:schema, database()) and table_name = :table
+where table_schema = coalesce(:schema, database()) and table_name = :table_name
 """
 _FACTS = """
 select case when t.engine = 'InnoDB' or t.engine is null then 'YES' else 'NO' end as snapshot,
@@ -43,7 +45,7 @@ select case when t.engine = 'InnoDB' or t.engine is null then 'YES' else 'NO' en
 from information_schema.tables t
 left join information_schema.columns c
     on c.table_schema = t.table_schema and c.table_name = t.table_name and c.column_key = 'PRI'
-where t.table_schema = coalesce(:schema, database()) and t.table_name = :table
+where t.table_schema = coalesce(:schema, database()) and t.table_name = :table_name
 group by t.engine
 """
 _PLACE = """
@@ -116,6 +118,8 @@ class MariaDB(GenericDialect):
     instants = frozenset({"timestamp"})
     local_times = frozenset({"datetime"})
     says_nulls_first = False
+    catalogue_columns = _COLUMNS
+    catalogue_estimate = _ESTIMATE
     clock = "select cast(utc_timestamp(6) as char) as c0"
     begin = "start transaction with consistent snapshot, read only"
     version = "select version()"
@@ -181,17 +185,9 @@ class MariaDB(GenericDialect):
             "set session transaction isolation level repeatable read",
         )
 
-    def columns_of(self, schema: str | None, table: str) -> Query:
-        """With signs, widths of one, and decimal places."""
-        return sa.text(_COLUMNS.strip()).bindparams(schema=schema, table=table)
-
-    def estimate_of(self, schema: str | None, table: str) -> Query:
-        """What InnoDB believes."""
-        return sa.text(_ESTIMATE.strip()).bindparams(schema=schema, table=table)
-
     def facts_of(self, schema: str | None, table: str) -> Query:
         """InnoDB keeps snapshots; of views nothing is said, they are read by one connection."""
-        return sa.text(_FACTS.strip()).bindparams(schema=schema, table=table)
+        return self.about(_FACTS, schema, table)
 
     def value(self, column: Column, at: Element) -> Element:
         """As it is; a `float` would be rounded to six digits, a bit is a byte."""

@@ -12,20 +12,22 @@ from sqlalchemy.dialects import mssql
 
 from pipelines.contracts.sources import SectorSource
 from pipelines.ingestion.connections import Connection
-from pipelines.ingestion.databases.dialect import Element, Query, written
+from pipelines.ingestion.databases.dialect import Element, written
 from pipelines.ingestion.databases.generic import GenericDialect
 from pipelines.ingestion.databases.table import Column
 from pipelines.ingestion.trouble import Kind
 
+# From the standard's views.
 _COLUMNS = """
 select column_name as name, data_type as type, is_nullable as nullable, numeric_scale as scale
 from information_schema.columns
-where table_schema = coalesce(:schema, schema_name()) and table_name = :table
+where table_schema = coalesce(:schema, schema_name()) and table_name = :table_name
 order by ordinal_position
 """
+# From the heap or the clustered index.
 _ESTIMATE = """
 select sum(p.rows) as c0 from sys.partitions p join sys.objects o on o.object_id = p.object_id
-where p.index_id in (0, 1) and o.name = :table and schema_name(o.schema_id) = coalesce(:schema, schema_name())
+where p.index_id in (0, 1) and o.name = :table_name and schema_name(o.schema_id) = coalesce(:schema, schema_name())
 """
 # Style 3: all digits of a float. 2: four places of money. 23, 121: ISO.
 _STYLES = {"float": 3, "real": 3, "money": 2, "smallmoney": 2, "date": 23}
@@ -56,6 +58,8 @@ class SQLServer(GenericDialect):
     local_times = frozenset({"datetime", "datetime2", "smalldatetime"})
     says_nulls_first = False
     begin = "set transaction isolation level snapshot"
+    catalogue_columns = _COLUMNS
+    catalogue_estimate = _ESTIMATE
     clock = "select convert(nvarchar(40), sysutcdatetime(), 121) as c0"
     codes: ClassVar[dict[int, Kind]] = {
         **dict.fromkeys((4060, 18450, 18452, 18456, 18486, 18487, 18488), Kind.SIGN_IN),
@@ -91,14 +95,6 @@ class SQLServer(GenericDialect):
             f"set lock_timeout {int(source.timeouts.lock.total_seconds() * 1000)}",
             "set dateformat ymd",
         )
-
-    def columns_of(self, schema: str | None, table: str) -> Query:
-        """From the standard's views."""
-        return sa.text(_COLUMNS.strip()).bindparams(schema=schema, table=table)
-
-    def estimate_of(self, schema: str | None, table: str) -> Query:
-        """From the heap or the clustered index."""
-        return sa.text(_ESTIMATE.strip()).bindparams(schema=schema, table=table)
 
     def value(self, column: Column, at: Element) -> Element:
         """As text of a style that keeps every digit."""

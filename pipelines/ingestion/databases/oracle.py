@@ -12,7 +12,7 @@ from sqlalchemy.dialects import oracle
 
 from pipelines.contracts.sources import SectorSource
 from pipelines.ingestion.connections import Connection
-from pipelines.ingestion.databases.dialect import Element, Query, written
+from pipelines.ingestion.databases.dialect import Element, written
 from pipelines.ingestion.databases.generic import GenericDialect
 from pipelines.ingestion.databases.table import Column
 from pipelines.ingestion.trouble import Kind
@@ -24,6 +24,7 @@ from all_tab_columns
 where owner = coalesce(upper(:schema), sys_context('userenv', 'current_schema')) and table_name = upper(:table_name)
 order by column_id
 """
+# What the last gathering of statistics counted.
 _ESTIMATE = """
 select num_rows as c0 from all_tables
 where owner = coalesce(upper(:schema), sys_context('userenv', 'current_schema')) and table_name = upper(:table_name)
@@ -56,6 +57,8 @@ class Oracle(GenericDialect):
     local_times = frozenset({"timestamp"})
     says_nulls_first = True
     begin = "set transaction read only"
+    catalogue_columns = _COLUMNS
+    catalogue_estimate = _ESTIMATE
     clock = "select to_char(sys_extract_utc(systimestamp), 'YYYY-MM-DD HH24:MI:SS.FF6') as c0 from dual"
     codes: ClassVar[dict[int, Kind]] = {
         **dict.fromkeys((1005, 1017, 1045, 28000, 28001), Kind.SIGN_IN),
@@ -96,14 +99,6 @@ class Oracle(GenericDialect):
     def session(self, source: SectorSource, version: str) -> Sequence[str]:
         """Readers never wait for locks in Oracle."""
         return ("alter session set time_zone = '+00:00' nls_numeric_characters = '.,' nls_calendar = 'gregorian'",)
-
-    def columns_of(self, schema: str | None, table: str) -> Query:
-        """Without lengths and precisions."""
-        return sa.text(_COLUMNS.strip()).bindparams(schema=schema, table_name=table)
-
-    def estimate_of(self, schema: str | None, table: str) -> Query:
-        """What the last gathering of statistics counted."""
-        return sa.text(_ESTIMATE.strip()).bindparams(schema=schema, table_name=table)
 
     def value(self, column: Column, at: Element) -> Element:
         """As text of a format that keeps every digit."""

@@ -24,7 +24,7 @@ from pipelines.ingestion.access import Access
 from pipelines.ingestion.connections import Connection
 from pipelines.ingestion.databases.database import Database, pieces
 from pipelines.ingestion.databases.dialect import Dialect, Element, Mark, Piece, Query, written
-from pipelines.ingestion.databases.stream import Batches, Reader
+from pipelines.ingestion.databases.stream import Batches, Reader, taken
 from pipelines.ingestion.databases.table import Column, Table
 from pipelines.ingestion.trouble import Kind, Trouble
 from pipelines.landing.arrow import Column as Array
@@ -290,15 +290,11 @@ class PostgreSQLDatabase(Database):
         return self._query(statement, table)["c0"].combine_chunks()
 
     def _query(self, statement: Any, table: Table) -> pa.Table:
-        self._check_open()
-        assert self._main is not None
         compiled = statement.compile(dialect=self.dialect.compiler)
         parameters = [compiled.params[name] for name in compiled.positiontup or ()]
-        try:
+        with self._asking(table):
+            assert self._main is not None
             return self._main.run(str(compiled), parameters)
-        except Exception as error:
-            self._ended = True
-            raise self._error(error, table) from error
 
     def _readers(
         self, table: Table, columns: tuple[str, ...], cursor: str | None, since: Mark | None, split: int
@@ -306,12 +302,7 @@ class PostgreSQLDatabase(Database):
         assert self._main is not None
         blocks = self._blocks[table.place]
         parts = pieces(0, blocks, min(4 * split, blocks // _PIECE_BLOCKS)) if split > 1 else (Piece(),)
-        statements = [
-            self.dialect.read(
-                table, columns, cursor=cursor, since=since, zone=self.zone, ordered=len(parts) == 1, piece=part
-            )
-            for part in parts
-        ]
+        statements = self._statements(table, columns, cursor, since, parts)
         queue = deque(str(statement.compile(dialect=self.dialect.compiler)) for statement in statements)
         self._workers = self._joined(min(split, len(parts)) - 1)
         return [_reader(session, queue) for session in (self._main, *self._workers)]
@@ -362,11 +353,7 @@ def _reader(session: _Session, statements: deque[str]) -> Reader:
     """Reads the next piece as long as there is one."""
 
     def read() -> Batches:
-        while statements:
-            try:
-                sql = statements.popleft()
-            except IndexError:
-                return
+        for sql in taken(statements):
             yield from session.stream(sql)
 
     return read

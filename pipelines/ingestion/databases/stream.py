@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -16,6 +18,20 @@ _POLL_S = 0.2
 
 Batches = Generator[pa.RecordBatch, None, None]
 Reader = Callable[[], Batches]
+
+
+_Statement = TypeVar("_Statement")
+
+
+def taken(statements: deque[_Statement]) -> Iterator[_Statement]:
+    """The next one as long as there is one; several threads may take from one queue."""
+    while statements:
+        try:
+            statement = statements.popleft()
+        except IndexError:
+            # Another thread was faster.
+            return
+        yield statement
 
 
 class Stalled(Exception):

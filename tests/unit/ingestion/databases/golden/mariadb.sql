@@ -3,7 +3,7 @@ SELECT 1 AS c0
 FROM `a"b]c``d%%e:f;--'\`.`a"b]c``d%%e:f;--'\`
 WHERE 1 = 0
 
--- columns {'schema': 'a"b]c`d%e:f;--\'\\', 'table': 'a"b]c`d%e:f;--\'\\'}
+-- columns {'schema': 'a"b]c`d%e:f;--\'\\', 'table_name': 'a"b]c`d%e:f;--\'\\'}
 select column_name as name,
     case when column_type like 'tinyint(1)%%' then 'tinyint(1)' when column_type = 'bit(1)' then 'bit(1)'
         when column_type like '%%unsigned%%' and data_type like '%%int' then concat(data_type, ' unsigned')
@@ -13,7 +13,7 @@ from information_schema.columns
 where table_schema = coalesce(%s, database()) and table_name = %s
 order by ordinal_position
 
--- estimate {'schema': None, 'table': 'a"b]c`d%e:f;--\'\\'}
+-- estimate {'schema': None, 'table_name': 'a"b]c`d%e:f;--\'\\'}
 select table_rows as c0 from information_schema.tables
 where table_schema = coalesce(%s, database()) and table_name = %s
 
