@@ -179,6 +179,8 @@ class Silver:
         key, names = list(self.dataset.key), content_columns(self.dataset)
         result: Bools = np.zeros(rows.num_rows, dtype=bool)
         found = find(self.sink.table, self.sink.path, key, names, rows.select(key)).rows
+        if not found.num_rows:
+            return result
         columns = list(dict.fromkeys((*key, *names)))
         both = pa.concat_tables([found.select(columns), rows.select(columns)]).combine_chunks()
         ids = group_ids(both, key)

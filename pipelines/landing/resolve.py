@@ -150,6 +150,9 @@ def resolve(dataset: Dataset, batch: pa.Table, stored: pa.Table, deletes: Bools 
     order = np.argsort(ids := group_ids(both, dataset.key), kind="stable")
     first = np.ones(count, dtype=bool)
     first[1:] = ids[order][1:] != ids[order][:-1]
+    if not known and first.all() and (deletes is None or not deletes.any()):
+        # A first load, or keys that are all new: there is nothing to compare.
+        return Resolution(np.full_like(effects, INSERTED), np.arange(count), *(np.zeros(0, np.int64) for _ in range(2)))
     segment = np.cumsum(first) - 1
     version = _versions(dataset, both)[order]
     span = int(version.max()) + 1
