@@ -40,6 +40,9 @@ COMMANDS: dict[str, Mount] = {
         "pipelines.commands.status", "services_app:status", "Show services, jobs and the freshness of every dataset."
     ),
     "logs": Mount("pipelines.runtime.commands", "services_app:logs", "Show the log of a service."),
+    "airflow": Mount(
+        "pipelines.runtime.commands", "services_app:airflow", "Airflow's own command line: a backfill, a connection."
+    ),
     "doctor": Mount(
         "pipelines.runtime.commands",
         "services_app:doctor",

@@ -29,9 +29,8 @@ _RUN_ID_LENGTH = 120
 _RUN_ID = rf"^[A-Za-z0-9_.:+-]{{1,{_RUN_ID_LENGTH}}}$"
 _BY_ITSELF = ("asset_triggered", "scheduled")
 """The types of runs that nobody asked for."""
-_BY_DATE = ("scheduled", "backfill")
-"""The types of runs whose time says which tables are due. A source is read as it is now: a backfill of a day reads
-again what changed from that day on."""
+_BACKFILL = "backfill"
+"""The type of runs that read again what changed from their day on: a source is read as it is now."""
 
 
 def asset(namespace: str, name: str) -> Asset:
@@ -54,7 +53,7 @@ def build_dag(plan: DagPlan, env: Mapping[str, str]) -> DAG:
         doc_md=plan.doc_md,
         params=_params(plan),
         # The warehouse builds from what the lake holds: there is nothing in it that a past day would change.
-        allowed_run_types=[*_BY_ITSELF, "manual", *(["backfill"] if any(task.due for task in plan.tasks) else [])],
+        allowed_run_types=[*_BY_ITSELF, "manual", *([_BACKFILL] if any(task.due for task in plan.tasks) else [])],
     )
     tasks = {task.id: LakeOperator(task=task, namespace=namespace, dag=dag) for task in plan.tasks}
     for upstream, downstream in plan.edges:
@@ -176,8 +175,8 @@ class LakeOperator(BashOperator):  # type: ignore[misc]  # Airflow is not typed
             AirflowSkipException: no table is due or asked for.
         """
         conf: Mapping[str, Any] = run.conf or {}
-        # An agency's DAG runs at the times of all of its tables; each table is read at its own.
-        scheduled_at = run.run_after if run.run_type in _BY_DATE else None
+        # An agency's DAG runs at the times of all of its tables; each table is read at its own. A backfill is of a day.
+        scheduled_at = run.run_after if run.run_type == "scheduled" else None
         tables = _chosen(self.plan, conf, scheduled_at)
         if self.plan.due and not tables:
             raise AirflowSkipException(f"no table of {self.task_id} is read in this run")
@@ -187,7 +186,7 @@ class LakeOperator(BashOperator):  # type: ignore[misc]  # Airflow is not typed
         return {
             **connections_of(self.plan, settings),
             **settings.environment(),
-            "LAKE_RUN_ID": run_id_of(conf, str(run.run_id)),
+            "LAKE_RUN_ID": run_id_of(conf, _name(run)),
             "LAKE_PUBLISH_BY": str(conf.get("publish_by") or "airflow"),
             "LAKE_TABLES": " ".join(tables) if scheduled_at or conf.get("tables") else "",
             "LAKE_SINCE": _since(conf, run),
@@ -205,9 +204,24 @@ def _chosen(plan: TaskPlan, conf: Mapping[str, Any], at: datetime | None) -> tup
 
 def _since(conf: Mapping[str, Any], run: Any) -> str:
     """The day (of Huế) from which on is read again what changed: that of a backfill, or the one a conf asks for."""
-    if run.run_type == "backfill":
-        return str(run.run_after.astimezone(timezone(TIMEZONE)).date().isoformat())
-    return str(conf.get("since") or "")
+    return _day(run.run_after) if run.run_type == _BACKFILL else str(conf.get("since") or "")
+
+
+def _name(run: Any) -> str:
+    """What the lake calls a run that has no name of its own.
+
+    The runs of a backfill that are of one day (of Huế) share one: an agency's DAG runs up to 288 times a day, and what
+    one of them has read again the others leave alone. A run that is cleared, as a backfill does with one that is there
+    already, or that starts on another day, is asked to read once more.
+    """
+    if run.run_type != _BACKFILL:
+        return str(run.run_id)
+    return f"backfill-{_day(run.run_after)}.{_day(run.start_date)}.{run.clear_number or 0}"
+
+
+def _day(at: datetime) -> str:
+    """The day of an instant in Huế, ISO 8601."""
+    return at.astimezone(timezone(TIMEZONE)).date().isoformat()
 
 
 def _flag(value: bool) -> str:

@@ -10,23 +10,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 
 from pipelines.contracts import system
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.targets import delta
 from pipelines.ingestion.judge import Judged, refusals
+from pipelines.ingestion.noted import Note
 from pipelines.ingestion.plan import sector_of
 from pipelines.ingestion.protect import refusal_schema
 from pipelines.ingestion.staged import ORIGIN, RECEIVED_AT, Load, Staged, fingerprint
 from pipelines.landing.apply import IS_DELETE, PART, POSITION, Batch, Silver
 from pipelines.landing.arrow import Column, integers, keep, nulls, repeat
 from pipelines.landing.arrow import kernels as pc
+from pipelines.landing.rewrite import append_parts
 from pipelines.landing.sink import Sink
 from pipelines.landing.tables import bronze_spec
 from pipelines.runtime.delta import arrow_dataset
@@ -96,22 +99,25 @@ class Bronze:
 
         A load that brings nothing, moves no mark and is of no file makes no commit.
         """
-        start, count = self.end, int(judged.stored.sum()) + judged.gone.num_rows
+        start, count = self.end, judged.stored_rows + judged.gone.num_rows
         ends = {self.app: start + count, **self._ends(staged.load)}
         if not count and len(ends) == 2:
             return
         # Before the commit: once the rows are in bronze, why they were refused must be known.
         self._keep_refusals(staged, judged, silver, start)
         schema = delta.arrow_schema(self.dataset, "bronze")
-        reader = pa.RecordBatchReader.from_batches(schema, self._shaped(staged, judged, start, schema))
-        table: DeltaTable = self.sink.table
-        write_deltalake(
-            table,
-            reader,
-            mode="append",
-            commit_properties=self.sink.properties(ends),
-            writer_properties=self.sink.writer_properties,
-        )
+        parts = (rows for rows in self._shaped(staged, judged, start, schema) if rows.num_rows)
+        first, second = next(parts, schema.empty_table()), next(parts, None)
+        if second is None:
+            write_deltalake(
+                self.sink.table,
+                first,
+                mode="append",
+                commit_properties=self.sink.properties(ends),
+                writer_properties=self.sink.writer_properties,
+            )
+        else:
+            append_parts(self.sink, chain((first, second), parts), ends)
         self.sink.refresh()
 
     def note(self, load: Load) -> None:
@@ -132,7 +138,7 @@ class Bronze:
             ends[self._topic(load.position.topic)] = number
         return ends
 
-    def _shaped(self, staged: Staged, judged: Judged, start: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def _shaped(self, staged: Staged, judged: Judged, start: int, schema: pa.Schema) -> Iterator[pa.Table]:
         sector = sector_of(self.dataset)
         source = f"{sector.source}/{staged.file.name}" if staged.file else sector.source
         for operations, rows in _stored(staged, judged, schema):
@@ -150,14 +156,15 @@ class Bronze:
                 "received_date": pc.cast(pc.cast(rows[RECEIVED_AT], pa.timestamp("us")), pa.date32(), safe=False),
             }
             columns = [added[field.name] if field.name in added else rows[field.name] for field in schema]
-            yield from pa.table(columns, schema=schema).to_batches()
+            yield pa.table(columns, schema=schema)
 
     def _keep_refusals(self, staged: Staged, judged: Judged, silver: Silver, start: int) -> None:
         """Put the refused rows of a load beside the table until they are in quarantine; atomic."""
         parts = [self.refusals().slice(0, 0)]
         for place, chunk in staged.chunks():
-            found = refusals(chunk, judged.doubled[place], judged.told[place], silver)
-            stored = judged.stored[place]
+            twice, told = (judged.notes.of(place, note) for note in (Note.DOUBLED, Note.TOLD))
+            found = refusals(chunk, twice, told, silver)
+            stored = judged.stored(place)
             offsets = start + np.cumsum(stored) - 1
             start += int(stored.sum())
             numbers = pa.array(offsets[integers(found["position"])], pa.int64())
@@ -209,8 +216,8 @@ class Bronze:
 def _stored(staged: Staged, judged: Judged, schema: pa.Schema) -> Iterator[tuple[Column, pa.Table]]:
     """The rows that go to bronze, with what each asks of silver: those of the load, then the keys that are gone."""
     for place, chunk in staged.chunks():
-        stored = judged.stored[place]
-        deletes = pa.array(judged.deleted[place][stored])
+        stored = judged.stored(place)
+        deletes = pa.array(judged.notes.of(place, Note.DELETED)[stored])
         yield pc.if_else(deletes, system.DELETE, system.UPSERT), keep(chunk, stored)
     load = staged.load
     for start in range(0, judged.gone.num_rows, BATCH_ROWS):

@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.contracts.model import Dataset, Sector
+from pipelines.ingestion.noted import Hashes, Note, Notes, missing
 from pipelines.ingestion.protect import DELETED, DETAIL, REASON, ROW_JSON
 from pipelines.ingestion.staged import Staged
 from pipelines.landing.apply import Silver
-from pipelines.landing.arrow import Bools, Int64s, bools, hashes, keep, take
+from pipelines.landing.arrow import Bools, Int64s, UInt64s, bools, hashes, keep, take
 from pipelines.landing.arrow import kernels as pc
 from pipelines.landing.checks import Check, check_rows
 from pipelines.landing.landed import among
@@ -27,6 +28,7 @@ from pipelines.runtime.errors import LakeError
 
 DOUBLED = "duplicate_key"
 _SHOWN_REASONS = 3
+_NOT_STORED = Note.UNCHANGED | Note.REPEATED
 
 
 class Intolerable(LakeError):
@@ -43,10 +45,8 @@ class TooManyDeleted(Intolerable):
 
 @dataclass(frozen=True)
 class Judged:
-    """What a staged load brings. `refused`: rows by reason, `example` a sentence about one of them. By row: whether
-    silver holds it already, or not, where it says that it is deleted (`unchanged`), whether an equal row stands before
-    it (`repeated`), whether its key is also that of a row that says something else (`doubled`: nobody knows which is
-    right), whether it says that it is deleted (`told`), and whether it takes its key out of silver (`deleted`).
+    """What a staged load brings. `refused`: rows by reason, `example` a sentence about one of them; `notes`: what is
+    known of each row.
 
     `gone` are the keys of silver that the source no longer has, by the `keys` that it has; None when it was not asked.
     `held` is how many rows silver has.
@@ -55,20 +55,19 @@ class Judged:
     rows: int
     refused: Mapping[str, int]
     example: str
-    unchanged: Bools
-    repeated: Bools
-    doubled: Bools
-    told: Bools
-    deleted: Bools
+    notes: Notes
     gone: pa.Table
     keys: int | None
     held: int
 
+    def stored(self, place: slice) -> Bools:
+        """Which rows of a place go to bronze."""
+        return ~self.notes.of(place, _NOT_STORED)
+
     @property
-    def stored(self) -> Bools:
-        """Which rows go to bronze."""
-        found: Bools = ~(self.unchanged | self.repeated)
-        return found
+    def stored_rows(self) -> int:
+        """How many rows go to bronze, those that are gone not counted."""
+        return self.rows - self.notes.count(_NOT_STORED)
 
     def check(self, dataset: Dataset, sector: Sector) -> None:
         """Let the load pass unless it breaks its contract, or deletes, more often than tolerated.
@@ -95,7 +94,7 @@ class Judged:
 
     def _check_deleted(self, dataset: Dataset, sector: Sector) -> None:
         tolerance = sector.tolerance
-        count = int(self.deleted.sum()) + self.gone.num_rows
+        count = self.notes.count(Note.DELETED) + self.gone.num_rows
         is_empty = self.keys == 0 and tolerance.deleted_pct < 100
         few = count <= tolerance.deleted_rows or 100 * count <= tolerance.deleted_pct * self.held
         if not count or (few and not is_empty):
@@ -117,62 +116,65 @@ class Judged:
 def judge(staged: Staged, silver: Silver) -> Judged:
     """Read a staged load and compare it with its contract and with silver; writes nothing."""
     dataset = silver.dataset
-    told = _told(staged, dataset)
-    doubled, repeated = _shared_keys(staged, dataset, told)
+    notes = Notes(staged.rows)
+    _note_told(staged, dataset, notes)
+    _note_shared_keys(staged, dataset, notes)
     refused: Counter[str] = Counter()
     example = ""
-    unchanged, deleted = np.zeros(staged.rows, dtype=bool), np.zeros(staged.rows, dtype=bool)
     for place, chunk in staged.chunks():
-        unread = bools(pc.is_valid(chunk[REASON])) & ~told[place]
+        told, twice, repeated = (notes.of(place, note) for note in (Note.TOLD, Note.DOUBLED, Note.REPEATED))
+        unread = bools(pc.is_valid(chunk[REASON])) & ~told
         for name, detail in _broken(keep(chunk, unread), REASON, DETAIL, refused):
             example = example or f"{name}: {detail}"
-        twice = doubled[place]
         refused.update({DOUBLED: int(twice.sum())} if twice.any() else {})
-        judged = np.flatnonzero(~unread & ~twice & ~repeated[place] & ~told[place])
+        judged = np.flatnonzero(~unread & ~twice & ~repeated & ~told)
         checked = check_rows(dataset, silver.checks, take(chunk, judged), silver.encrypt)
         for name, detail in _broken(checked.failed, "reason", "detail", refused):
             example = example or f"{name}: {detail}"
         sound = np.delete(judged, checked.positions)
-        unchanged[place.start + sound[silver.holds(checked.ok)]] = True
-        asked = np.flatnonzero(told[place] & ~repeated[place])
+        notes.add(place.start + sound[silver.holds(checked.ok)], Note.UNCHANGED)
+        asked = np.flatnonzero(told & ~repeated)
         if len(asked):
-            deleted[place.start + asked] = silver.has(take(chunk, asked))
-    unchanged |= told & ~repeated & ~deleted
+            held = silver.has(take(chunk, asked))
+            notes.add(place.start + asked[held], Note.DELETED)
+            notes.add(place.start + asked[~held], Note.UNCHANGED)
     example = example or f"{DOUBLED}: {', '.join(dataset.key)} of two rows that differ"
     keys, gone = _gone(staged, silver)
-    held = int(silver.sink.table.count())
-    return Judged(staged.rows, dict(refused), example, unchanged, repeated, doubled, told, deleted, gone, keys, held)
+    return Judged(staged.rows, dict(refused), example, notes, gone, keys, int(silver.sink.table.count()))
 
 
-def _told(staged: Staged, dataset: Dataset) -> Bools:
-    """Which rows say that they are deleted. All else that they say may be wrong, but not their key."""
-    told = np.zeros(staged.rows, dtype=bool)
+def _note_told(staged: Staged, dataset: Dataset, notes: Notes) -> None:
+    """Note which rows say that they are deleted. All else that they say may be wrong, but not their key."""
     column = dataset.sector.deletes.column if dataset.sector and dataset.sector.deletes else None
     column = DELETED if dataset.sector and dataset.sector.mode == "capture" else column
     if column is None:
-        return told
+        return
     for place, chunk in staged.chunks(list(dict.fromkeys((*dataset.key, column)))):
-        says = chunk[column] if pa.types.is_boolean(chunk[column].type) else pc.is_valid(chunk[column])
-        told[place] = bools(says)
+        told = bools(chunk[column] if pa.types.is_boolean(chunk[column].type) else pc.is_valid(chunk[column]))
         for name in dataset.key:
-            told[place] &= bools(pc.is_valid(chunk[name]))
-    return told
+            told &= bools(pc.is_valid(chunk[name]))
+        notes.add(place.start + np.flatnonzero(told), Note.TOLD)
 
 
 def _gone(staged: Staged, silver: Silver) -> tuple[int | None, pa.Table]:
     """How many keys the source has, and the keys of silver that are not among them; (None, none) when it did not say.
 
-    Eight bytes of each of the source's keys are in memory, and the keys that are gone; no row is read but for its key.
+    Of the keys, hashes are compared; no row is read but for its key.
     """
     key = list(silver.dataset.key)
     columns = pa.schema(silver.sink.table.schema())
     schema = pa.schema([columns.field(name) for name in key])
     if not staged.has_keys:
         return None, schema.empty_table()
-    theirs = np.concatenate([hashes(rows.cast(schema)) for rows in staged.keys(key)])
-    theirs.sort()
-    gone = [keep(rows, ~among(theirs, hashes(rows))) for rows in silver.all_keys() if rows.num_rows]
-    count = int(np.count_nonzero(theirs[1:] != theirs[:-1])) + min(len(theirs), 1)
+    expected = staged.all_rows
+    with Hashes(expected, staged.folder) as theirs, Hashes(expected, staged.folder) as ours:
+        for rows in staged.keys(key):
+            theirs.add(hashes(rows.cast(schema)))
+        for rows in silver.all_keys():
+            ours.add(hashes(rows))
+        count, lacking = missing(theirs, ours)
+    parts = silver.all_keys() if len(lacking) else iter(())
+    gone = [keep(rows, among(lacking, hashes(rows))) for rows in parts if rows.num_rows]
     return count, pa.concat_tables([schema.empty_table(), *gone])
 
 
@@ -199,42 +201,39 @@ def refusals(rows: pa.Table, twice: Bools, told: Bools, silver: Silver) -> pa.Ta
     return pa.concat_tables(parts).sort_by("position")
 
 
-def _shared_keys(staged: Staged, dataset: Dataset, told: Bools) -> tuple[Bools, Bools]:
-    """By row: whether a row with its key says something else, and whether an equal row stands before it.
+def _note_shared_keys(staged: Staged, dataset: Dataset, notes: Notes) -> None:
+    """Note whether a row with the key of another says something else, and whether an equal row stands before it.
 
-    A row that says that it is deleted (`told`) is a repeated one as soon as there is another with its key: of several
-    of these the first counts, and one that is there counts more than one that was. Changes that a table told stand in
-    their order: of those of one key the last counts, whatever it says. Hashes of all keys are in memory together, then
-    the rows whose hash is not alone.
+    A row that says that it is deleted is a repeated one as soon as there is another with its key: of several of these
+    the first counts, and one that is there counts more than one that was. Changes that a table told stand in their
+    order: of those of one key the last counts, whatever it says. In memory are the rows whose hash is not alone.
     """
     key, names = list(dataset.key), list(dict.fromkeys((*dataset.key, *content_columns(dataset))))
-    doubled, repeated = np.zeros(staged.rows, dtype=bool), np.zeros(staged.rows, dtype=bool)
-    found = np.zeros(staged.rows, dtype=np.uint64)
-    for place, chunk in staged.chunks(key):
-        found[place] = hashes(chunk.select(key))
-    ordered = np.sort(found)
-    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    with Hashes(staged.rows, staged.folder) as found:
+        for _, chunk in staged.chunks(key):
+            found.add(hashes(chunk.select(key)))
+        twice = found.shared()
     if not len(twice):
-        return doubled, repeated
-    rows, positions = _rows(staged, [*names, REASON], np.isin(found, twice))
-    gone = told[positions]
+        return
+    rows, positions = _rows(staged, key, [*names, REASON], twice)
+    gone = notes.of(positions, Note.TOLD)
     if dataset.sector and dataset.sector.mode == "capture":
         read = bools(pc.is_null(rows[REASON])) | gone
         ids = np.where(read, group_ids(rows, key), -1)
-        repeated[positions[read & ~_firsts(ids[::-1])[::-1]]] = True
-        return doubled, repeated
+        notes.add(positions[read & ~_firsts(ids[::-1])[::-1]], Note.REPEATED)
+        return
     # A row that could not be read doubles nothing: its key may be what was wrong.
     sound = bools(pc.is_null(rows[REASON])) & ~gone
     ids = group_ids(rows, key)
-    repeated[positions] = gone & (np.isin(ids, ids[~gone]) | ~_firsts(np.where(gone, ids, -1)))
+    alone = gone & (np.isin(ids, ids[~gone]) | ~_firsts(np.where(gone, ids, -1)))
+    notes.add(positions[alone], Note.REPEATED)
     rows, positions, ids = keep(rows, sound), positions[sound], ids[sound]
     _, firsts, inverse = np.unique(ids, return_index=True, return_inverse=True)
     first = firsts[inverse].astype(np.int64)
     here = np.arange(len(ids), dtype=np.int64)
     contested = np.isin(ids, ids[differing(rows, names, here, first)])
-    doubled[positions[contested]] = True
-    repeated[positions[~contested & (here != first)]] = True
-    return doubled, repeated
+    notes.add(positions[contested], Note.DOUBLED)
+    notes.add(positions[~contested & (here != first)], Note.REPEATED)
 
 
 def _firsts(ids: Int64s) -> Bools:
@@ -244,7 +243,12 @@ def _firsts(ids: Int64s) -> Bools:
     return result
 
 
-def _rows(staged: Staged, columns: list[str], chosen: Bools) -> tuple[pa.Table, Int64s]:
-    """The chosen rows, and their positions in the load."""
-    parts = [keep(chunk, chosen[place]) for place, chunk in staged.chunks(columns)]
-    return pa.concat_tables(parts).combine_chunks(), np.flatnonzero(chosen)
+def _rows(staged: Staged, key: list[str], columns: list[str], wanted: UInt64s) -> tuple[pa.Table, Int64s]:
+    """The rows whose key has a wanted hash (in order), and their positions in the load."""
+    parts: list[pa.Table] = []
+    positions: list[Int64s] = []
+    for place, chunk in staged.chunks(columns):
+        chosen = among(wanted, hashes(chunk.select(key)))
+        parts.append(keep(chunk, chosen))
+        positions.append(place.start + np.flatnonzero(chosen))
+    return pa.concat_tables(parts).combine_chunks(), np.concatenate(positions)

@@ -30,6 +30,7 @@ from pipelines.ingestion.files import FileUnfit
 from pipelines.ingestion.findings import Finding
 from pipelines.ingestion.judge import Intolerable, judge
 from pipelines.ingestion.marks import number_of
+from pipelines.ingestion.noted import Note
 from pipelines.ingestion.plan import sector_of
 from pipelines.ingestion.progress import Progress
 from pipelines.ingestion.protect import DETAIL, REASON, ROW_JSON, UNKNOWN, Protection
@@ -345,7 +346,9 @@ class _Loader:
         self.keys_compared = judged.keys if judged.keys is not None else self.keys_compared
         self.staged_bytes += staged.bytes
         self.counts.update(
-            extracted=judged.rows, unchanged=int(judged.unchanged.sum()), repeated=int(judged.repeated.sum())
+            extracted=judged.rows,
+            unchanged=judged.notes.count(Note.UNCHANGED),
+            repeated=judged.notes.count(Note.REPEATED),
         )
 
     def _apply(self) -> None:

@@ -87,7 +87,7 @@ class Load:
 class Staged:
     """A staged load that can be read more than once, in chunks of memory.
 
-    `rows` is how many there are; `has_keys` says whether the keys of all rows of the source are in it.
+    `rows` is how many there are, `all_rows` how many with the keys behind them; `folder` is where it lies.
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,12 +97,21 @@ class Staged:
             ValueError: a row stands behind a key that is no row.
         """
         self._file: Any = pq.ParquetFile(path)
+        self.folder = path.parent
         self.bytes: int = path.stat().st_size
-        key_only = bools(self._file.read(columns=[KEY_ONLY])[KEY_ONLY])
-        self.has_keys = bool(key_only.any())
-        self.rows: int = int(np.count_nonzero(~key_only))
-        if key_only[: self.rows].any():
-            raise ValueError(f"{path.name} holds rows behind its keys")
+        self.all_rows = self.rows = 0
+        for batch in self._file.iter_batches(batch_size=_CHUNK_ROWS, columns=[KEY_ONLY]):
+            key_only = bools(batch[KEY_ONLY])
+            rows = int(np.count_nonzero(~key_only))
+            if key_only[:rows].any() or (rows and self.has_keys):
+                raise ValueError(f"{path.name} holds rows behind its keys")
+            self.rows += rows
+            self.all_rows += len(key_only)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the keys of all rows of the source are in it."""
+        return self.all_rows > self.rows
 
     @property
     def number(self) -> int:

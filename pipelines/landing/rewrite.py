@@ -1,4 +1,5 @@
-"""Replaces rows of a table by writing exactly the files anew that hold them, in one commit with the offsets.
+"""Replaces rows of a table by writing exactly the files anew that hold them, in one commit with the offsets; appends
+rows that memory does not hold in the same way.
 
 delta-rs itself writes the new files and their statistics, into a folder that no reader looks at; from there they are
 moved beside the others and take the place of the old ones. The commit fails when anybody committed since the rows were
@@ -11,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,15 +76,8 @@ def rewrite(sink: Sink, key: Sequence[str], change: Replacement, ends: Mapping[s
             rows = _complete(pa.concat_tables(parts), key)
             if not rows.num_rows:
                 continue
-            write_deltalake(
-                str(folder),
-                # One chunk: of several delta-rs does not promise the order.
-                rows.combine_chunks(),
-                mode="append",
-                partition_by=list(sink.spec.partition_by) or None,
-                target_file_size=FILE_BYTES,
-                writer_properties=sink.writer_properties,
-            )
+            # One chunk: of several delta-rs does not promise the order.
+            _write(sink, folder, rows.combine_chunks())
         added = [_moved(sink.path, folder, entry) for entry in _entries(folder)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -98,6 +92,44 @@ def rewrite(sink: Sink, key: Sequence[str], change: Replacement, ends: Mapping[s
     )
     sink.table.update_incremental()
     sink.moved(pa.concat_tables([change.updates, change.inserts]), ends)
+
+
+def append_parts(sink: Sink, parts: Iterable[pa.Table], ends: Mapping[str, int]) -> None:
+    """Append rows and move the offsets to `ends`, in one commit: of a write that breaks off nothing is in the table.
+
+    One part at a time is in memory. delta-rs itself, given all of them to read one after the other, held 200 bytes a
+    row at its end.
+
+    Raises:
+        CommitFailedError: another writer moved the same offsets.
+    """
+    folder = sink.path / _FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        for rows in parts:
+            _write(sink, folder, rows)
+        added = [_moved(sink.path, folder, entry) for entry in _entries(folder)]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    sink.table.create_write_transaction(
+        added,
+        "append",
+        sink.table.schema(),
+        partition_by=list(sink.spec.partition_by) or None,
+        commit_properties=sink.properties(ends),
+    )
+
+
+def _write(sink: Sink, folder: Path, rows: pa.Table) -> None:
+    """Write rows as files of a table that nobody reads."""
+    write_deltalake(
+        str(folder),
+        rows,
+        mode="append",
+        partition_by=list(sink.spec.partition_by) or None,
+        target_file_size=FILE_BYTES,
+        writer_properties=sink.writer_properties,
+    )
 
 
 def _groups(files: Mapping[int, DataFile]) -> list[list[int]]:

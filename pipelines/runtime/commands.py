@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,11 +17,11 @@ from pipelines.runtime import doctor as doctor_checks
 from pipelines.runtime import install as installer
 from pipelines.runtime import services, status
 from pipelines.runtime.errors import ServiceError
-from pipelines.runtime.launcher import LOG_NAME, log_tail
+from pipelines.runtime.launcher import LOG_NAME, child_environment, log_tail
 from pipelines.runtime.ports import service_folder
 from pipelines.runtime.servers import SPECS
 from pipelines.runtime.service import plan
-from pipelines.runtime.settings import Settings
+from pipelines.runtime.settings import DEFAULT_NAMESPACE, Settings
 
 services_app = typer.Typer(no_args_is_help=True, help="Local services of the lakehouse.")
 _console = Console()
@@ -180,6 +181,22 @@ def logs(
         return
     for line in log_tail(folder, lines):
         typer.echo(line)
+
+
+@services_app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+def airflow(
+    arguments: Annotated[list[str], typer.Argument(help="Airflow's own command: `backfill create --dag-id …`.")],
+) -> None:
+    """Run Airflow's own command line on the Airflow that `lake up` started."""
+    from pipelines.runtime.servers.airflow import airflow_home, environment
+
+    settings = Settings.load()
+    if not (airflow_home(settings) / "airflow.cfg").is_file():
+        raise ServiceError("Airflow was never started here.", "Run `lake up --only airflow`.")
+    command = [str(Path(sys.prefix) / "bin" / "airflow"), *arguments]
+    # As the server was started: of the city, whose DAGs they are.
+    env = child_environment(environment(settings.with_namespace(DEFAULT_NAMESPACE)), airflow_home(settings))
+    raise typer.Exit(subprocess.run(command, env=env, check=False).returncode)
 
 
 @services_app.command()

@@ -26,6 +26,15 @@ class Unfit(ValueError):
     """A file that is not read at all; the text says why and what to send instead."""
 
 
+class TooLarge(Unfit):
+    """A file of more plain bytes than may be read, `most_bytes`."""
+
+    def __init__(self, text: str, most_bytes: int) -> None:
+        """`text` says how large it is, and what to send instead."""
+        super().__init__(text)
+        self.most_bytes = most_bytes
+
+
 @dataclass(frozen=True)
 class Kind:
     """How files with an extension are read; `line_of` gives line and number of records for an index in a piece."""
@@ -96,10 +105,13 @@ def check(
     Yields None after each step and what was found at last.
 
     Raises:
-        Unfit: empty, too large, or no whole gzip.
+        Unfit: empty, too large, or no whole gzip. One that is not packed says how large it is before it is read.
     """
     if not size_bytes:
         raise Unfit("the file is empty")
+    if not is_packed and size_bytes > most_plain_bytes:
+        what = f"{size_bytes} bytes are more than {most_plain_bytes}; send several smaller files"
+        raise TooLarge(what, most_plain_bytes)
     digest = hashlib.sha256()
     os.lseek(descriptor, 0, os.SEEK_SET)
     while part := os.read(descriptor, _CHECKED_AT_ONCE):
@@ -109,8 +121,6 @@ def check(
     for unpacked_bytes in _unpacked(descriptor, size_bytes, most_plain_bytes) if is_packed else ():
         plain_bytes = unpacked_bytes
         yield None
-    if plain_bytes > most_plain_bytes:
-        raise Unfit(f"more than {most_plain_bytes} bytes; send several smaller files")
     yield Checked(digest.hexdigest(), plain_bytes)
 
 
@@ -124,7 +134,8 @@ def _unpacked(descriptor: int, size_bytes: int, most_plain_bytes: int) -> Iterat
         total += len(part)
         step += len(part)
         if total > most:
-            raise Unfit(f"{size_bytes} bytes unpack to more than {most}: this is no file of readings")
+            what = f"{size_bytes} bytes unpack to more than {most}: this is no file of readings"
+            raise TooLarge(what, most) if most == most_plain_bytes else Unfit(what)
         if step >= _CHECKED_AT_ONCE:
             step = 0
             yield total

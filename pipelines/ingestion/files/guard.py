@@ -60,6 +60,8 @@ _LEADS_OUT: tuple[tuple[str, str], ...] = (
 _RELATION = re.compile(rb"<(?:\w+:)?Relationship\b[^>]*>")
 _SAVE_AS = "Save it as an ordinary workbook (.xlsx) with its values only and send it again."
 
+_LARGER = "Send several smaller files if they hold changes; a table that is so large needs a larger `most_bytes`."
+
 
 def check_name(name: str, layout: FileLayout) -> bool:
     """Whether the name of a delivered file says that it is packed.
@@ -108,7 +110,8 @@ def opened(path: Path) -> Iterator[tuple[int, int]]:
 def check(path: Path, layout: FileLayout, name: str | None = None) -> Checked:
     """Look a delivered file through before it is read: its digest and its unpacked size.
 
-    `name` is what the sender called it, when `path` is called otherwise. A file of 10 GB is read once for its digest.
+    `name` is what the sender called it, when `path` is called otherwise. A file of 10 GB is read once for its digest;
+    one that is too large is not, unless it is packed.
 
     Raises:
         FileIncomplete: it ends too early.
@@ -121,6 +124,9 @@ def check(path: Path, layout: FileLayout, name: str | None = None) -> Checked:
             steps = kinds.check(descriptor, size, is_packed=is_packed, most_plain_bytes=layout.most_bytes)
             found = next(step for step in steps if step is not None)
             _kind(name, layout, descriptor, size, is_packed=is_packed)
+        except kinds.TooLarge as error:
+            how = f"its {size} bytes {'unpack to' if is_packed else 'are'} more than {error.most_bytes}"
+            raise FileUnfit(name, f"{how}, which is what the layout allows", _LARGER) from None
         except kinds.Unfit as error:
             what, remedy = str(error), "Send it again, whole and in the declared form."
             raise (FileIncomplete if "too early" in what else FileUnfit)(name, what, remedy) from None

@@ -56,6 +56,8 @@ for asked in json.loads(sys.argv[1]):
         run_id="by hand",
         run_type=asked.get("type") or ("scheduled" if at else "manual"),
         run_after=at and datetime.fromisoformat(at),
+        start_date=datetime.fromisoformat(asked.get("started", "2026-11-21T18:00:00+00:00")),
+        clear_number=asked.get("cleared", 0),
     )
     result, env = "success", {}
     try:
@@ -137,6 +139,25 @@ def test_a_run_hands_on_what_is_due_or_asked_for(tmp_path: Path) -> None:
     assert [env.get("LAKE_SINCE") for env in envs] == ["", "", "", None, None, "2026-10-01", "2026-11-01"], (
         "the day of a backfill is that of Huế"
     )
-    assert set(envs[6]["LAKE_TABLES"].split()) == {"appointment", "med_price"}
+    assert envs[6]["LAKE_TABLES"] == "", "and it reads all tables of the source, whenever they are due"
     for nothing in found[3:5]:
         assert nothing["result"] == "AirflowSkipException: no table of soyt is read in this run"
+
+
+def test_the_runs_of_a_backfill_read_a_day_once_and_again_when_they_are_asked_to(tmp_path: Path) -> None:
+    settings = Settings.load({"LAKE_STATE": str(tmp_path), "LAKE_NAMESPACE": "drill"})
+    # 00:00, 00:05 and 23:55 in Huế, and the midnight after.
+    times = ("2026-10-31T17:00Z", "2026-10-31T17:05Z", "2026-11-01T16:55Z", "2026-11-01T17:00Z")
+    asked: list[dict[str, Any]] = [{"at": at, "type": "backfill"} for at in times]
+    asked += [
+        {**asked[0], "cleared": 1},
+        {**asked[0], "started": "2026-11-22T18:00:00+00:00"},
+        {**asked[0], "conf": {"run_id": "by-hand", "tables": ["appointment"]}},
+        {"at": times[0]},
+    ]
+    found, _ = handed_on(settings, EXECUTE, json.dumps(asked))
+    names = [one["env"]["LAKE_RUN_ID"] for one in found]
+    day = "backfill-2026-11-01.2026-11-22.0"
+    assert names[:4] == [day, day, day, "backfill-2026-11-02.2026-11-22.0"]
+    assert names[4:] == ["backfill-2026-11-01.2026-11-22.1", "backfill-2026-11-01.2026-11-23.0", "by-hand", "by-hand"]
+    assert [one["env"]["LAKE_TABLES"] for one in found[:7]] == ["", "", "", "", "", "", "appointment"]

@@ -21,6 +21,7 @@ from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
 from pipelines.ingestion.bronze import Bronze
 from pipelines.ingestion.judge import judge
+from pipelines.ingestion.noted import Note
 from pipelines.ingestion.protect import UNKNOWN, refusal_schema
 from pipelines.ingestion.staged import Load, Staged
 from pipelines.landing.apply import BatchResult, Quality, Silver, apply
@@ -222,7 +223,7 @@ def test_a_sector_table_is_read_again_into_its_new_column(
         staged = _staged(dataset, tmp_path, number, [row])
         judged = judge(staged, silver)
         bronze.append(staged, judged, silver)
-        counts = Counter(unchanged=int(judged.unchanged.sum()))
+        counts = Counter(unchanged=judged.notes.count(Note.UNCHANGED))
         quality = Quality.open(settings)
         for batch in bronze.unapplied(silver.sink.committed(bronze.app) or 0):
             counts.update(apply(silver, quality, batch).counts)

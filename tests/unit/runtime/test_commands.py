@@ -31,7 +31,7 @@ def test_every_command_and_option_is_described() -> None:
     import typer
 
     commands = typer.main.get_command(services_app).commands  # type: ignore[attr-defined]
-    assert set(commands) == {"install", "up", "down", "forget", "status", "logs", "doctor"}
+    assert set(commands) == {"install", "up", "down", "forget", "status", "logs", "doctor", "airflow"}
     for command in commands.values():
         assert command.help
         assert all(getattr(parameter, "help", "") for parameter in command.params if parameter.name != "help")
@@ -84,6 +84,20 @@ def test_logs_of_an_unknown_service_name_the_known(
     error = lake("logs", "kafak").exception
     assert isinstance(error, ServiceError)
     assert error.remedy == "With logs: fake."
+
+
+def test_airflows_own_commands_run_on_this_installation(
+    lake: Callable[..., Result], settings: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    error = lake("airflow", "version").exception
+    assert isinstance(error, ServiceError)
+    assert error.remedy == "Run `lake up --only airflow`."
+    home = settings.state / "airflow"
+    home.mkdir(parents=True)
+    (home / "airflow.cfg").write_text("[core]\ninstance = Huế\n", encoding="utf-8")
+    assert lake("airflow", "config", "get-value", "core", "instance").exit_code == 0
+    assert capfd.readouterr().out.strip() == "Huế"
+    assert lake("airflow", "no-such-command", "--only", "x").exit_code == 2, "its options and exit status are its own"
 
 
 def test_the_doctor_answers_programs(lake: Callable[..., Result]) -> None:

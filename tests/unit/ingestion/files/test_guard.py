@@ -171,12 +171,32 @@ def test_bombs_are_not_unpacked(workbook: Path, tmp_path: Path) -> None:
     packed.write_bytes(gzip.compress(b"\n" * (65 * 1024**2), 9))
     with pytest.raises(FileUnfit, match="unpack to more than"):
         check(packed, layout())
-    small = tmp_path / "b.csv"
-    small.write_text("ten\n" * 10)
-    with pytest.raises(FileUnfit, match="more than 10 bytes"):
-        check(small, layout(most_bytes=10))
     with pytest.raises(FileUnfit, match="unpack to more than"):
         check(with_part(workbook, "xl/worksheets/sheet2.xml", b" " * (65 * 1024**2)), XLSX)
+
+
+def test_a_file_that_is_too_large_says_which_limit_and_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remedy = "Send several smaller files if they hold changes; a table that is so large needs a larger `most_bytes`."
+    plain, packed = tmp_path / "b.csv", tmp_path / "b.csv.gz"
+    plain.write_bytes(b"ten\n" * 10)
+    packed.write_bytes(gzip.compress(b"ten\n" * 10))
+    with pytest.raises(FileUnfit) as unpacked:
+        check(packed, layout(most_bytes=39))
+    size = packed.stat().st_size
+    what = f"its {size} bytes unpack to more than 39, which is what the layout allows"
+    assert str(unpacked.value) == f"b.csv.gz: {what}. Nothing of it was loaded. {remedy}"
+    assert check(packed, layout(most_bytes=40)).plain_bytes == 40 == check(plain, layout(most_bytes=40)).plain_bytes
+
+    def unread(*_: object) -> bytes:
+        raise AssertionError("a file of 10 GB would be read to its end before it is refused")
+
+    monkeypatch.setattr(os, "read", unread)
+    with pytest.raises(FileUnfit) as refused:
+        check(plain, layout(most_bytes=39))
+    what = "its 40 bytes are more than 39, which is what the layout allows"
+    assert str(refused.value) == f"b.csv: {what}. Nothing of it was loaded. {remedy}"
 
 
 def test_a_part_that_is_larger_than_it_says_is_refused(workbook: Path) -> None:
