@@ -34,7 +34,7 @@ demo-clean: setup ## Forget the demo's data (services and downloads stay)
 
 test: setup ## Unit, integration and end-to-end tests
 	@$(BIN)/python -m pytest tests/unit -n 2 --dist loadfile
-	@$(BIN)/python -m pytest tests/integration tests/e2e tests/chaos
+	@$(BIN)/python -m pytest tests/integration tests/e2e tests/chaos -n 2 --dist loadgroup
 
 fuzz: setup ## The laws of the unit tests on other examples each time
 	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/unit -n 2 --dist loadfile
