@@ -160,8 +160,6 @@ class _Judge:
 
         if self._spark is None:
             self._spark = session(self._settings)
-        if self._checker is None:
-            self._checker = Checker()
         path = self._settings.table_path(self._layer, dataset.id)
         with interpreted(self._spark):
             try:
@@ -170,6 +168,8 @@ class _Judge:
                 frame.columns  # noqa: B018
             except AnalysisException as error:
                 return [replace(_UNREADABLE, problem=str(error.getCondition() or "the version cannot be read"))]
+            if self._checker is None:
+                self._checker = Checker()
             rows = rows_at(path, version)
             if rows is not None and rows <= FEW_ROWS:
                 return self._checker.check(dataset, wanted, frame, rows)
