@@ -4,6 +4,10 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
+# Some images forbid Python to keep bytecode. Then every process compiles what it imports: 3.1 s of CPU instead of 0.9 s
+# for any `lake` command, and the tests begin hundreds.
+export PYTHONDONTWRITEBYTECODE :=
+
 PYTHON ?= python3.11
 BIN := $(CURDIR)/.venv/bin
 
@@ -30,7 +34,7 @@ demo-clean: setup ## Forget the demo's data (services and downloads stay)
 
 test: setup ## Unit, integration and end-to-end tests
 	@$(BIN)/python -m pytest tests/unit -n 2 --dist loadfile
-	@$(BIN)/python -m pytest tests/integration tests/e2e tests/chaos
+	@$(BIN)/python -m pytest tests/integration tests/e2e tests/chaos -n 2 --dist loadgroup
 
 fuzz: setup ## The laws of the unit tests on other examples each time
 	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/unit -n 2 --dist loadfile

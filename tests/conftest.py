@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from catalogue import city
 from demo_run import PLAN, DemoRun
 from hypothesis import settings as hypothesis_settings
 from rich.console import Console
+from xdist.scheduler import LoadGroupScheduling
 
 from pipelines.commands.demo import run_demo
 from pipelines.commands.ledger import print_ledger
@@ -38,6 +40,17 @@ hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 HOME = Path(__file__).resolve().parents[1]
 _KINDS = ("unit", "integration", "e2e", "chaos")
+_FEW_SERVERS = (
+    "tests/integration/gateway",
+    "tests/integration/ingestion",
+    "tests/integration/landing/test_landing_process.py",
+    "tests/integration/quality",
+    "tests/integration/replay",
+    "tests/integration/streaming",
+    "tests/integration/warehouse",
+)
+"""What needs no more than Kafka, PostgreSQL and Spark. Of two workers one takes these tests, half of which wait for
+time to pass; the other has all servers and takes the rest. A second whole installation would cost what it gains."""
 # A test run may be told where downloads are and which running installation to use; nothing else.
 _KEPT = {"LAKE_DIST", "LAKE_CACHE", "LAKE_TEST_STATE"}
 
@@ -49,6 +62,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if kind in _KINDS:
             item.add_marker(kind)
     items.sort(key=lambda item: _KINDS.index(kinds[item]) if kinds[item] in _KINDS else len(_KINDS))
+
+
+class ByServers(LoadGroupScheduling):
+    """Two groups of tests, by the servers that they need."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "few servers" if nodeid.startswith(_FEW_SERVERS) else "all servers"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers | None:
+    """With ``--dist loadgroup`` the groups are ours: the marks of xdist 3.8 are lost on pytest 9.2."""
+    return ByServers(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -115,9 +140,10 @@ class LakeServices:
 
 @pytest.fixture(scope="session")
 def lake_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LakeServices]:
-    """The installation of this test run. LAKE_TEST_STATE names one to use and leave running, for quick repeats."""
-    kept = os.environ.get("LAKE_TEST_STATE")
-    installation = LakeServices(Path(kept) if kept else tmp_path_factory.mktemp("lake"))
+    """The installation of this test run, or of one worker of it. LAKE_TEST_STATE names one to use and leave running,
+    for quick repeats."""
+    kept, worker = os.environ.get("LAKE_TEST_STATE"), os.environ.get("PYTEST_XDIST_WORKER", "")
+    installation = LakeServices(Path(kept, worker) if kept else tmp_path_factory.mktemp("lake"))
     try:
         yield installation
     finally:

@@ -22,8 +22,8 @@ from pipelines.quality import store
 from pipelines.quality.model import READABLE, Decision, RuleResult, Verdict, decide
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
-from pipelines.runtime.spark import session, unbroken
-from pipelines.warehouse.manifest import RunManifest
+from pipelines.runtime.spark import FEW_ROWS, interpreted, session, unbroken
+from pipelines.warehouse.manifest import RunManifest, rows_at
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -160,22 +160,20 @@ class _Judge:
 
         if self._spark is None:
             self._spark = session(self._settings)
-        path = str(self._settings.table_path(self._layer, dataset.id))
-        try:
-            frame = self._spark.read.format("delta").option("versionAsOf", str(version)).load(path)
-            # The plan is made here: a version whose log is gone fails now and not inside a rule.
-            frame.columns  # noqa: B018
-        except AnalysisException as error:
-            return [replace(_UNREADABLE, problem=str(error.getCondition() or "the version cannot be read"))]
-        if self._checker is None:
-            self._checker = Checker()
-        return self._checker.check(dataset, wanted, frame, _rows(path, version))
-
-
-def _rows(path: str, version: int | None) -> int | None:
-    """How many rows a version has by its log; None where a file of it does not say."""
-    counts = DeltaTable(path, version=version).get_add_actions(flatten=True).column("num_records").to_pylist()
-    return None if None in counts else sum(counts)
+        path = self._settings.table_path(self._layer, dataset.id)
+        with interpreted(self._spark):
+            try:
+                frame = self._spark.read.format("delta").option("versionAsOf", str(version)).load(str(path))
+                # The plan is made here: a version whose log is gone fails now and not inside a rule.
+                frame.columns  # noqa: B018
+            except AnalysisException as error:
+                return [replace(_UNREADABLE, problem=str(error.getCondition() or "the version cannot be read"))]
+            if self._checker is None:
+                self._checker = Checker()
+            rows = rows_at(path, version)
+            if rows is not None and rows <= FEW_ROWS:
+                return self._checker.check(dataset, wanted, frame, rows)
+        return self._checker.check(dataset, wanted, frame, rows)
 
 
 def _versions(manifest: RunManifest, layer: str) -> Mapping[str, int]:

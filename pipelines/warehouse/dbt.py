@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
@@ -27,12 +28,13 @@ from pipelines.contracts.targets.delta import PROPERTIES, comment
 from pipelines.landing.lease import lease
 from pipelines.runtime.errors import LakeError
 from pipelines.runtime.settings import Settings
-from pipelines.runtime.spark import unbroken
+from pipelines.runtime.spark import FEW_ROWS, unbroken
 from pipelines.warehouse.manifest import (
     RunManifest,
     affected_marts,
     current_versions,
     missing_inputs,
+    rows_at,
     run_folder,
     with_gold,
 )
@@ -120,7 +122,8 @@ def build(
     keep = [mart.id for mart in wanted if is_declared(gold_root / mart.id, mart)]
     names = [mart.id for mart in wanted]
     command = arguments(settings.home / "dbt_project", folder, cache, marts=names, unit_tests=unit_tests)
-    extra = environment(settings, manifest, at_rest, keep, spark_remote=spark_remote)
+    few = are_few(settings, manifest, wanted)
+    extra = environment(settings, manifest, at_rest, keep, spark_remote=spark_remote, few_rows=few)
     with lease(settings, GOLD_LEASE, wait_s=_GOLD_WAIT_S), unbroken(settings):
         status, tail = _run(command, {**os.environ, **extra}, settings.home, progress)
 
@@ -156,10 +159,36 @@ def arguments(project: Path, folder: Path, cache: Path, *, marts: Collection[str
     )
 
 
+def are_few(settings: Settings, manifest: RunManifest, marts: Iterable[Dataset]) -> bool:
+    """Whether every table of silver that the marts read has few rows, so that Spark is quicker without compiling.
+
+    A version that cannot be read is not few: dbt names it.
+    """
+    read = {f"silver.{name}" for mart in marts if mart.mart for name in mart.mart.inputs}
+    try:
+        counts = [
+            rows_at(settings.table_path("silver", name.removeprefix("silver.")), version)
+            for name, version in manifest.inputs.items()
+            if name in read
+        ]
+    except DeltaError:
+        return False
+    return all(rows is not None and rows <= FEW_ROWS for rows in counts)
+
+
 def environment(
-    settings: Settings, manifest: RunManifest, at_rest: Iterable[str], keep: Iterable[str], *, spark_remote: str
+    settings: Settings,
+    manifest: RunManifest,
+    at_rest: Iterable[str],
+    keep: Iterable[str],
+    *,
+    spark_remote: str,
+    few_rows: bool,
 ) -> Mapping[str, str]:
-    """What the project reads from the environment beside what this process has (see macros/lake/inputs.sql)."""
+    """What the project reads from the environment beside what this process has (see macros/lake/inputs.sql).
+
+    With ``few_rows`` Spark does not compile its plans.
+    """
     root = settings.lake_root / settings.namespace
     inputs = {
         "run_id": manifest.run_id,
@@ -174,6 +203,7 @@ def environment(
         "SPARK_REMOTE": spark_remote,
         "LAKE_GOLD_SCHEMA": settings.gold_schema,
         "LAKE_DBT_INPUTS": json.dumps(inputs, ensure_ascii=False),
+        "LAKE_DBT_COMPILED": "false" if few_rows else "true",
         "DO_NOT_TRACK": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",

@@ -197,6 +197,12 @@ def current_versions(settings: Settings, layer: str, names: Iterable[str]) -> Ma
     return {name: DeltaTable(path).version() for name, path in paths.items() if DeltaTable.is_deltatable(path)}
 
 
+def rows_at(path: Path, version: int | None) -> int | None:
+    """How many rows a version of a table has by its log; None where a file of it does not say."""
+    counts = DeltaTable(str(path), version=version).get_add_actions(flatten=True).column("num_records").to_pylist()
+    return None if None in counts else sum(counts)
+
+
 def with_last_good(
     settings: Settings,
     registry: Registry,

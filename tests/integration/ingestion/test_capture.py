@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from pipelines.contracts.logical_types import LogicalType
 from pipelines.contracts.model import Dataset
 from pipelines.contracts.registry import Registry
-from pipelines.ingestion.capture import commands, control, source
+from pipelines.ingestion.capture import commands, connector, control, source
 from pipelines.ingestion.capture.source import CaptureLost, CaptureRefused
 from pipelines.ingestion.connections import variable_of
 from pipelines.ingestion.findings import standing
@@ -156,6 +156,8 @@ class City:
 @pytest.fixture
 def settings(worker: Any, server: LoggingServer, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A namespace of the test's own, that reaches both sources on the server."""
+    # Every load waits for the next heartbeat.
+    monkeypatch.setattr(connector, "HEARTBEAT", timedelta(milliseconds=200))
     uri = f"postgresql://{READER}:{quote(PASSWORD, safe='')}@127.0.0.1:{server.port}/{DATABASE}"
     for name in ("sector_soyt", "sector_soxd"):
         monkeypatch.setenv(variable_of(name), uri)

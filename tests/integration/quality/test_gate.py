@@ -12,6 +12,7 @@ from pipelines.contracts.targets.great_expectations import suite
 from pipelines.quality import report, store
 from pipelines.quality.checks import Checker
 from pipelines.quality.gate import judge
+from pipelines.runtime import spark as runtime_spark
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -67,13 +68,8 @@ def test_every_broken_row_rule_is_caught_and_sampled(dataset_id, rows, spark, ch
 
 @pytest.fixture
 def interpreted(spark):
-    """The session, while it compiles no plan: that of a dozen rows takes longer to compile than to run."""
-    settings = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-    for name, value in settings.items():
-        spark.conf.set(name, value)
-    yield spark
-    for name in settings:
-        spark.conf.unset(name)
+    with runtime_spark.interpreted(spark) as session:
+        yield session
 
 
 def test_every_rule_of_the_whole_catalogue_sees_what_breaks_it(rows, interpreted, checker):

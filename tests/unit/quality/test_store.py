@@ -131,7 +131,13 @@ class BrokenSpark:
 
     def __init__(self):
         self.ended = 0
-        self.read = self
+        self.read = self.conf = self
+
+    def set(self, _name, _value):
+        pass
+
+    def unset(self, _name):
+        pass
 
     def format(self, _name):
         return self

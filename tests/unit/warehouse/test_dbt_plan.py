@@ -49,8 +49,9 @@ def test_the_environment_names_versions_folders_and_the_local_day(settings: Sett
         withheld=("silver.lane_minute",),
     )
     found = dbt.environment(
-        settings, manifest, ["dim_ward", "dim_station"], ["dim_ward"], spark_remote="sc://127.0.0.1:1"
+        settings, manifest, ["dim_ward", "dim_station"], ["dim_ward"], spark_remote="sc://127.0.0.1:1", few_rows=True
     )
+    assert found["LAKE_DBT_COMPILED"] == "false"
     assert (found["SPARK_REMOTE"], found["LAKE_GOLD_SCHEMA"]) == ("sc://127.0.0.1:1", "unit_gold")
     root = settings.lake_root / "unit"
     assert json.loads(found["LAKE_DBT_INPUTS"]) == {
@@ -118,3 +119,18 @@ def test_a_server_that_is_down_is_one_clear_error(settings: Settings, registry: 
         dbt.DbtError, match=r"Spark does not answer at sc://127\.0\.0\.1:1 .* Run `lake up --only spark`"
     ):
         dbt.build(settings, registry, manifest, spark_remote="sc://127.0.0.1:1")
+
+
+def test_plans_are_compiled_where_an_input_is_large_or_cannot_be_counted(
+    settings: Settings, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dbt, "FEW_ROWS", 2)
+    marts = [registry.dataset("kpi_feedback_month")]
+    path = settings.table_path("silver", "feedback_ticket")
+    path.parent.mkdir(parents=True)
+    for rows in ([1, 2], [1, 2, 3]):
+        write_deltalake(str(path), pa.table({"id": rows}), mode="overwrite")
+    for version, few in ((0, True), (1, False), (2, False)):
+        versions = {"silver.feedback_ticket": version, "silver.not_read": 0}
+        manifest = RunManifest("run", "unit", "2025-10-26T17:00:00+00:00", versions)
+        assert dbt.are_few(settings, manifest, marts) == few, version
