@@ -73,9 +73,7 @@ def service_lock(folder: Path, timeout_s: float = 600.0) -> FileLock:
 def child_environment(extra: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Return the environment of a service: ours without foreign engine variables, its own, and the mark."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-    # Daemons and tasks import pandas, dbt, Great Expectations once per process: files of bytecode save seconds each.
-    ours = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONDONTWRITEBYTECODE": ""}
-    return {**inherited, **ours, **extra, MARK: str(folder)}
+    return {**inherited, "LC_ALL": "C.UTF-8", "TZ": "UTC", **extra, MARK: str(folder)}
 
 
 def launch(service: Service, folder: Path, restarts: int = 0) -> ProcessRecord:
