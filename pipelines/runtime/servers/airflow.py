@@ -44,8 +44,6 @@ def environment(settings: Settings) -> dict[str, str]:
         # Tasks begin `lake`, `dbt` and `airflow` by name.
         "PATH": f"{Path(sys.prefix) / 'bin'}:/usr/local/bin:/usr/bin:/bin",
         "PYTHONPATH": str(settings.home),
-        # Great Expectations and pandas are imported by tasks, once per task: files of bytecode save seconds.
-        "PYTHONDONTWRITEBYTECODE": "",
         # Its processes rename themselves; without this that overwrites the environment by which we recognise them.
         "SPT_NOENV": "1",
     }
