@@ -160,6 +160,8 @@ class Bronze:
 
     def _keep_refusals(self, staged: Staged, judged: Judged, silver: Silver, start: int) -> None:
         """Put the refused rows of a load beside the table until they are in quarantine; atomic."""
+        if not judged.refused:
+            return
         parts = [self.refusals().slice(0, 0)]
         for place, chunk in staged.chunks():
             twice, told = (judged.notes.of(place, note) for note in (Note.DOUBLED, Note.TOLD))
