@@ -131,8 +131,8 @@ def ingestion_plans(registry: Registry) -> tuple[DagPlan, ...]:
     """One DAG per agency that owns sector tables, sorted by agency, with one task for each of its sources.
 
     A task loads all tables of its source in one process: a process for each table costs 2.5 s of start-up, which for
-    the whole catalogue is longer than the loads. A table that fails stops no other, and a retry reads only what the first
-    attempt did not load. A source that is away keeps none of the agency's others from being read.
+    the whole catalogue is longer than the loads. A table that fails stops no other, and a retry reads only what the
+    first attempt did not load. A source that is away keeps none of the agency's others from being read.
     """
     by_agency: dict[str, list[Dataset]] = {}
     for dataset in registry.sector_tables():
