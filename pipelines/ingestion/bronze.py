@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
-from deltalake import write_deltalake
 
 from pipelines.contracts import system
 from pipelines.contracts.model import Dataset
@@ -109,13 +108,7 @@ class Bronze:
         parts = (rows for rows in self._shaped(staged, judged, start, schema) if rows.num_rows)
         first, second = next(parts, schema.empty_table()), next(parts, None)
         if second is None:
-            write_deltalake(
-                self.sink.table,
-                first,
-                mode="append",
-                commit_properties=self.sink.properties(ends),
-                writer_properties=self.sink.writer_properties,
-            )
+            self.sink.append(first, ends)
         else:
             append_parts(self.sink, chain((first, second), parts), ends)
         self.sink.refresh()

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
-from deltalake import write_deltalake
+from deltalake import CommitProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
@@ -65,31 +65,20 @@ def rewrite(sink: Sink, key: Sequence[str], change: Replacement, ends: Mapping[s
             raise ValueError(f"{sink.spec.id}: a row that is to be replaced or deleted was not found")
     goes = deleted >= 0
     old = {int(number): found.files[number] for number in np.unique(found.file[(replaced >= 0) | goes])}
-    folder = sink.path / _FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
+
+    def anew() -> Iterator[pa.Table]:
         groups = _groups(old)
         for numbers in groups:
             parts = [_anew(sink.path, found, number, change.updates, replaced, goes, schema) for number in numbers]
             if numbers is groups[-1]:
                 parts.append(change.inserts.select(schema.names).cast(schema))
-            rows = _complete(pa.concat_tables(parts), key)
-            if not rows.num_rows:
-                continue
             # One chunk: of several delta-rs does not promise the order.
-            _write(sink, folder, rows.combine_chunks())
-        added = [_moved(sink.path, folder, entry) for entry in _entries(folder)]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+            yield _complete(pa.concat_tables(parts), key).combine_chunks()
+
+    added = _written(sink, anew())
     now = int(time.time() * 1000)
     removed = [RemoveAction(f.path, True, now, size=f.size, partition_values=dict(f.partition)) for f in old.values()]
-    sink.table.create_write_transaction(
-        [*added, *removed],
-        "append",
-        sink.table.schema(),
-        partition_by=list(sink.spec.partition_by) or None,
-        commit_properties=sink.properties(ends, alone=True),
-    )
+    _commit(sink, [*added, *removed], sink.properties(ends, alone=True))
     sink.table.update_incremental()
     sink.moved(pa.concat_tables([change.updates, change.inserts]), ends)
 
@@ -103,20 +92,29 @@ def append_parts(sink: Sink, parts: Iterable[pa.Table], ends: Mapping[str, int])
     Raises:
         CommitFailedError: another writer moved the same offsets.
     """
+    _commit(sink, _written(sink, parts), sink.properties(ends))
+
+
+def _written(sink: Sink, parts: Iterable[pa.Table]) -> list[AddAction]:
+    """Write the parts that have rows, one after the other, and move their files beside those of the table."""
     folder = sink.path / _FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     try:
         for rows in parts:
-            _write(sink, folder, rows)
-        added = [_moved(sink.path, folder, entry) for entry in _entries(folder)]
+            if rows.num_rows:
+                _write(sink, folder, rows)
+        return [_moved(sink.path, folder, entry) for entry in _entries(folder)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _commit(sink: Sink, actions: list[AddAction | RemoveAction], properties: CommitProperties) -> None:
     sink.table.create_write_transaction(
-        added,
+        actions,
         "append",
         sink.table.schema(),
         partition_by=list(sink.spec.partition_by) or None,
-        commit_properties=sink.properties(ends),
+        commit_properties=properties,
     )
 
 
