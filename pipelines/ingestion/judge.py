@@ -135,12 +135,13 @@ def judge(staged: Staged, silver: Silver) -> Judged:
         notes.add(place.start + sound[silver.holds(checked.ok)], Note.UNCHANGED)
         asked = np.flatnonzero(told & ~repeated)
         if len(asked):
-            held = silver.has(take(chunk, asked))
-            notes.add(place.start + asked[held], Note.DELETED)
-            notes.add(place.start + asked[~held], Note.UNCHANGED)
+            is_held = silver.has(take(chunk, asked))
+            notes.add(place.start + asked[is_held], Note.DELETED)
+            notes.add(place.start + asked[~is_held], Note.UNCHANGED)
     example = example or f"{DOUBLED}: {', '.join(dataset.key)} of two rows that differ"
-    keys, gone = _gone(staged, silver)
-    return Judged(staged.rows, dict(refused), example, notes, gone, keys, int(silver.sink.table.count()))
+    held = int(silver.sink.table.count())
+    keys, gone = _gone(staged, silver, held)
+    return Judged(staged.rows, dict(refused), example, notes, gone, keys, held)
 
 
 def _note_told(staged: Staged, dataset: Dataset, notes: Notes) -> None:
@@ -156,17 +157,18 @@ def _note_told(staged: Staged, dataset: Dataset, notes: Notes) -> None:
         notes.add(place.start + np.flatnonzero(told), Note.TOLD)
 
 
-def _gone(staged: Staged, silver: Silver) -> tuple[int | None, pa.Table]:
+def _gone(staged: Staged, silver: Silver, held: int) -> tuple[int | None, pa.Table]:
     """How many keys the source has, and the keys of silver that are not among them; (None, none) when it did not say.
 
-    Of the keys, hashes are compared; no row is read but for its key.
+    Of the keys, hashes are compared; no row is read but for its key. `held`: how many rows silver has.
     """
     key = list(silver.dataset.key)
     columns = pa.schema(silver.sink.table.schema())
     schema = pa.schema([columns.field(name) for name in key])
     if not staged.has_keys:
         return None, schema.empty_table()
-    expected = staged.all_rows
+    # The larger side says in how many parts both lie: a source that lost its rows must not bring all of silver's here.
+    expected = max(staged.all_rows, held)
     with Hashes(expected, staged.folder) as theirs, Hashes(expected, staged.folder) as ours:
         for rows in staged.keys(key):
             theirs.add(hashes(rows.cast(schema)))
