@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -161,7 +162,8 @@ class _Judge:
         if self._spark is None:
             self._spark = session(self._settings)
         path = self._settings.table_path(self._layer, dataset.id)
-        with interpreted(self._spark):
+        with ExitStack() as interpreting:
+            interpreting.enter_context(interpreted(self._spark))
             try:
                 frame = self._spark.read.format("delta").option("versionAsOf", str(version)).load(str(path))
                 # The plan is made here: a version whose log is gone fails now and not inside a rule.
@@ -171,9 +173,9 @@ class _Judge:
             if self._checker is None:
                 self._checker = Checker()
             rows = rows_at(path, version)
-            if rows is not None and rows <= FEW_ROWS:
-                return self._checker.check(dataset, wanted, frame, rows)
-        return self._checker.check(dataset, wanted, frame, rows)
+            if rows is None or rows > FEW_ROWS:
+                interpreting.close()
+            return self._checker.check(dataset, wanted, frame, rows)
 
 
 def _versions(manifest: RunManifest, layer: str) -> Mapping[str, int]:
