@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -188,15 +187,14 @@ def airflow(
     arguments: Annotated[list[str], typer.Argument(help="Airflow's own command: `backfill create --dag-id …`.")],
 ) -> None:
     """Run Airflow's own command line on the Airflow that `lake up` started."""
-    from pipelines.runtime.servers.airflow import airflow_home, environment
+    from pipelines.runtime.servers.airflow import airflow_home, command_line, environment
 
     settings = Settings.load()
     if not (airflow_home(settings) / "airflow.cfg").is_file():
         raise ServiceError("Airflow was never started here.", "Run `lake up --only airflow`.")
-    command = [str(Path(sys.prefix) / "bin" / "airflow"), *arguments]
     # As the server was started: of the city, whose DAGs they are.
     env = child_environment(environment(settings.with_namespace(DEFAULT_NAMESPACE)), airflow_home(settings))
-    raise typer.Exit(subprocess.run(command, env=env, check=False).returncode)
+    raise typer.Exit(subprocess.run(command_line(*arguments), env=env, check=False).returncode)
 
 
 @services_app.command()

@@ -35,6 +35,11 @@ def airflow_home(settings: Settings) -> Path:
     return settings.state / "airflow"
 
 
+def command_line(*arguments: str) -> tuple[str, ...]:
+    """Return a command of the Airflow that is installed beside this Python."""
+    return (str(Path(sys.prefix) / "bin" / "airflow"), *arguments)
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """Return the variables under which `airflow` commands and tasks work on this installation."""
     return {
@@ -103,7 +108,7 @@ def _service(context: Context, name: str, arguments: tuple[str, ...]) -> Service
 
     return Service(
         name=name,
-        command=(str(Path(sys.prefix) / "bin" / "airflow"), *arguments),
+        command=command_line(*arguments),
         cwd=folder,
         env=environment(settings.with_namespace("city")),
         private=_connections(context),
@@ -125,7 +130,7 @@ def _migrate(settings: Settings, folder: Path) -> None:
     wanted = f"{importlib.metadata.version('apache-airflow')} {database}\n"
     if stamp.is_file() and stamp.read_text(encoding="ascii") == wanted:
         return
-    command = [str(Path(sys.prefix) / "bin" / "airflow"), "db", "migrate"]
+    command = command_line("db", "migrate")
     result = subprocess.run(
         command,
         env=child_environment(environment(settings), folder),
